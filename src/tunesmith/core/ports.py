@@ -1,0 +1,120 @@
+"""The sockets of the core. Recipes are written against these alone; engines plug in from below.
+
+The verbs of ``Trainer`` and ``Sampler`` are the Training API: a managed job calls the same ones as a user's loop.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tunesmith.core.types import AdamParams, Completion, Datum, Floats, Ints, Metrics, Norm, Rollout, Row
+from tunesmith.core.types import SamplingParams, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A snapshot of a policy that a sampler can serve. ``payload`` belongs to the engine that made it."""
+
+    name: str
+    version: int
+    """Number of optimizer updates the policy has had."""
+    payload: Any
+
+
+CustomLoss = Callable[[Sequence[Datum], Sequence[Any]], tuple[Any, Metrics]]
+"""(data, one [T] tensor of log-probabilities per datum) -> (scalar loss tensor, metrics)."""
+
+
+class Trainer(Protocol):
+    """One policy being trained."""
+
+    @property
+    def version(self) -> int:
+        """Number of optimizer updates so far."""
+        ...
+
+    def forward(self, data: Sequence[Datum], reference: bool = False) -> list[Floats]:
+        """The [T] log-probabilities of every datum, without gradient; ``reference``: under the weights at job start."""
+        ...
+
+    def forward_backward(
+        self, data: Sequence[Datum], loss: str, settings: Mapping[str, Any] | None = None, norm: Norm = Norm(1.0, 1.0)
+    ) -> tuple[Metrics, list[Floats]]:
+        """Add the gradient of a named loss; returns its metrics and the [T] log-probabilities of every datum."""
+        ...
+
+    def forward_backward_custom(self, data: Sequence[Datum], loss: CustomLoss) -> tuple[Metrics, list[Floats]]:
+        """Add the gradient of any differentiable function of the log-probabilities."""
+        ...
+
+    def optim_step(self, params: AdamParams) -> Metrics:
+        """Apply the accumulated gradient and clear it."""
+        ...
+
+    def save_state(self, folder: Path) -> None:
+        """Write weights and optimizer into an empty folder, ready to continue bit for bit."""
+        ...
+
+    def load_state(self, folder: Path) -> None: ...
+
+    def save_weights_for_sampler(self, name: str) -> Weights:
+        """A snapshot to hand to ``Sampler.load``; later updates do not change it."""
+        ...
+
+    def export(self, folder: Path) -> None:
+        """Write what other tools open: a PEFT adapter, or a whole model in Hugging Face format."""
+        ...
+
+
+class Sampler(Protocol):
+    """Draws tokens from a policy."""
+
+    @property
+    def version(self) -> int:
+        """Version of the weights that serve new requests."""
+        ...
+
+    async def sample(self, prompt: Ints, params: SamplingParams, n: int) -> list[Completion]:
+        """n continuations of one prompt; candidate i depends on (weights, prompt, params, i) alone."""
+        ...
+
+    async def compute_logprobs(self, tokens: Ints) -> Floats:
+        """[L] tokens -> [L] log-probabilities in nats at temperature 1; the first, which nothing predicts, is 0."""
+        ...
+
+    async def load(self, weights: Weights) -> None:
+        """Serve a snapshot from now on; requests already running finish on the one they began with."""
+        ...
+
+
+class Grader(Protocol):
+    """Judges one rollout. Raises GradingError to mark the rollout failed; never returns NaN."""
+
+    async def __call__(self, rollout: Rollout, row: Row) -> Score: ...
+
+
+class GradingError(Exception):
+    """A failed grading: ``label`` is one of a few fixed words, ``detail`` is for the grader's author."""
+
+    def __init__(self, label: str, detail: str) -> None:
+        super().__init__(f"{label}: {detail}")
+        self.label, self.detail = label, detail
+
+
+class Renderer(Protocol):
+    """Text to ids and back, by the model's own tokenizer and chat template."""
+
+    def prompt(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> Ints:
+        """[L] ids that ask the model for the next assistant turn."""
+        ...
+
+    def conversation(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[Ints, Floats]:
+        """[L] ids of a whole conversation and [L] weights: a message's weight on what the assistant wrote, else 0."""
+        ...
+
+    def decode(self, tokens: Ints) -> str:
+        """The text of sampled ids, special tokens left out."""
+        ...
