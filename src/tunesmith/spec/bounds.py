@@ -66,5 +66,5 @@ def _plain(value: float | None) -> str:
     """1e-5, not 1e-05; 5, not 5.0."""
     if value is None:
         return "inf"
-    text = f"{value:g}"
+    text = f"{value:.0e}" if 0 < abs(value) < 1e-2 else f"{value:g}"
     return text.replace("e-0", "e-").replace("e+0", "e+")
