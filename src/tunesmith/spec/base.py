@@ -100,5 +100,3 @@ class TrainSpec(Spec):
             self.optimizer_weight_decay,
             self.grad_clip,
         )
-
-

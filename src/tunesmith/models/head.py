@@ -1,0 +1,91 @@
+"""Log-probabilities of chosen tokens without the logits of a whole pass: a few rows at a time, forward and backward."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CHUNK_NUMBERS = 1 << 23
+"""Logits held at once, counted in numbers: 32 MB in float32."""
+
+
+def selected_logprobs(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    temperature: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+) -> Tensor:
+    """[M] ln softmax(hidden W^T / temperature)[target] in nats, float32 or wider, differentiable in hidden, weight, a and b.
+
+    Args:
+        hidden: [M, H] final hidden states.
+        weight: [V, H] output head.
+        targets: [M] int64 ids.
+        temperature: [M] the rollout's temperature.
+        a, b: [r, H] and [V, r] factors of an adapted head, the scale already in b.
+    """
+    return _SelectedLogprobs.apply(hidden, weight, targets, temperature, a, b)  # type: ignore[no-any-return,no-untyped-call]
+
+
+class _SelectedLogprobs(torch.autograd.Function):
+    """d ln p_t / d logits = (onehot_t - p) / temperature, recomputed chunk by chunk in the backward pass."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        temperature: Tensor,
+        a: Tensor | None,
+        b: Tensor | None,
+    ) -> Tensor:
+        wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        out = torch.empty(len(hidden), dtype=wide, device=hidden.device)
+        normaliser = torch.empty_like(out)
+        for rows in _chunks(len(hidden), len(weight)):
+            logits = _logits(hidden[rows], weight, temperature[rows], a, b)
+            normaliser[rows] = logits.logsumexp(-1)
+            out[rows] = logits.gather(1, targets[rows, None])[:, 0] - normaliser[rows]
+        ctx.save_for_backward(hidden, weight, targets, temperature, a, b, normaliser)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        hidden, weight, targets, temperature, a, b, normaliser = ctx.saved_tensors
+        needs_hidden, needs_weight, _, _, needs_a, needs_b = ctx.needs_input_grad
+        d_hidden = torch.empty_like(hidden) if needs_hidden else None
+        d_weight = torch.zeros_like(weight) if needs_weight else None
+        d_a = torch.zeros_like(a) if needs_a else None
+        d_b = torch.zeros_like(b) if needs_b else None
+        for rows in _chunks(len(hidden), len(weight)):
+            h = hidden[rows]
+            p = _logits(h, weight, temperature[rows], a, b).sub_(normaliser[rows, None]).exp_()
+            p.mul_(-grad[rows, None]).scatter_add_(1, targets[rows, None], grad[rows, None])
+            g = p.div_(temperature[rows, None]).to(h.dtype)  # [m, V] gradient of the logits
+            if d_hidden is not None:
+                d_hidden[rows] = g @ weight if b is None else g @ weight + (g @ b) @ a
+            if d_weight is not None:
+                d_weight.addmm_(g.T, h)
+            if d_a is not None:
+                d_a.addmm_((g @ b).T, h)
+            if d_b is not None:
+                d_b.addmm_(g.T, F.linear(h, a))
+        return d_hidden, d_weight, None, None, d_a, d_b
+
+
+def _chunks(rows: int, vocab: int) -> list[slice]:
+    size = max(1, CHUNK_NUMBERS // vocab)
+    return [slice(i, min(i + size, rows)) for i in range(0, rows, size)]
+
+
+def _logits(h: Tensor, weight: Tensor, temperature: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
+    """[m, V] float32 or wider, after the temperature."""
+    y = F.linear(h, weight)
+    if a is not None and b is not None:
+        y = y + F.linear(F.linear(h, a), b)
+    wide = y if y.dtype == torch.float64 else y.float()
+    return wide.div_(temperature[:, None])

@@ -1,0 +1,113 @@
+"""Adapters in PEFT's format: ``adapter_config.json`` and ``adapter_model.safetensors``, one A and B per plain linear."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tunesmith.core.errors import NotFound, UserError
+from tunesmith.models.decoder import Decoder
+from tunesmith.models.lora import ALPHA, Adapter, Target, factors, new_adapter
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def save_adapter(adapter: Adapter, folder: Path, base_model: str) -> None:
+    """Write what ``peft``, ``transformers`` and vLLM open; shared expert factors are written for every expert."""
+    folder.mkdir(parents=True, exist_ok=True)
+    flat: dict[str, Tensor] = {}
+    for name, pair in adapter.pairs.items():
+        plain = _plain_names(adapter.targets[name])
+        for linear, (a, b, _) in zip(plain, factors(pair, adapter.targets[name]), strict=True):
+            flat[f"{linear}.lora_A.weight"] = a.detach().cpu().clone()
+            flat[f"{linear}.lora_B.weight"] = b.detach().cpu().clone()
+    save_file(flat, folder / WEIGHTS, {"format": "pt"})
+    modules = sorted({n.rsplit(".", 1)[-1] for t in adapter.targets.values() for n, _ in t.parts})
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_model,
+        "r": adapter.rank,
+        "lora_alpha": ALPHA,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "use_rslora": False,
+        "use_dora": False,
+        "inference_mode": True,
+        "target_modules": modules,
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load_adapter(folder: Path, model: Decoder) -> Adapter:
+    """A trainable adapter from a PEFT folder.
+
+    Raises:
+        NotFound: no adapter here.
+        UserError: another base model's shapes, another kind of adapter, or factors this decoder cannot hold.
+    """
+    config = _read_config(folder)
+    try:
+        flat = load_file(folder / WEIGHTS)
+    except FileNotFoundError:
+        raise NotFound(str(folder), f"no {WEIGHTS} here", "Give an adapter folder in PEFT format") from None
+    except SafetensorError as e:
+        raise UserError(str(folder / WEIGHTS), f"is damaged: {e}", "Copy the file again from its source") from None
+    head = any("lm_head" in name for name in flat)
+    adapter = new_adapter(model.targets(head), config["r"], 0, model.device)
+    with torch.no_grad():
+        for name, pair in adapter.pairs.items():
+            scale = config["lora_alpha"] / config["r"] / pair.scale
+            plain = _plain_names(adapter.targets[name])
+            if adapter.targets[name].shares:
+                _refuse_unshared(flat, adapter.targets[name], folder)
+            for linear, (a, b, _) in zip(plain, factors(pair, adapter.targets[name]), strict=True):
+                _copy(flat, f"{linear}.lora_A.weight", a, 1.0, folder)
+                _copy(flat, f"{linear}.lora_B.weight", b, scale, folder)
+    if flat:
+        raise UserError(str(folder), f"adapts what this model has not: {sorted(flat)[:3]}", "Give its own base model")
+    return adapter
+
+
+def _read_config(folder: Path) -> dict[str, float | int | str]:
+    path = folder / CONFIG
+    if not path.is_file():
+        raise NotFound(str(folder), f"no {CONFIG} here", "Give an adapter folder in PEFT format, or a run folder")
+    config = json.loads(path.read_text("utf-8"))
+    plain = not config.get("use_dora") and not config.get("rank_pattern") and not config.get("alpha_pattern")
+    if config.get("peft_type") != "LORA" or not plain or config.get("bias", "none") != "none":
+        raise UserError(str(path), "is not a plain LoRA adapter", "Supported: LoRA of one rank, without bias or DoRA")
+    if config.get("use_rslora"):
+        config["lora_alpha"] *= config["r"] ** 0.5
+    return config  # type: ignore[no-any-return]
+
+
+def _plain_names(target: Target) -> list[str]:
+    """PEFT's names of the linears behind a fused target, in the order of ``factors``."""
+    prefix = "base_model.model." + ("" if target.name == "head" else "model.")
+    names = [name for name, _ in target.parts]
+    return [prefix + n.replace("*", str(e)) for e in range(max(1, target.experts)) for n in names]
+
+
+def _copy(flat: dict[str, Tensor], name: str, into: Tensor, scale: float, folder: Path) -> None:
+    if name not in flat:
+        raise UserError(str(folder), f"has no {name}", "Adapt all linear layers, or train a new adapter")
+    if flat[name].shape != into.shape:
+        shapes = f"{name} is {tuple(flat[name].shape)}, this base model needs {tuple(into.shape)}"
+        raise UserError(str(folder), shapes, "Give the base model that the adapter was trained on")
+    into.copy_(flat.pop(name) * scale)
+
+
+def _refuse_unshared(flat: dict[str, Tensor], target: Target, folder: Path) -> None:
+    """Experts share one factor here; an adapter with one of its own per expert cannot be held."""
+    letter = "A" if target.shares == "a" else "B"
+    per_expert = len(target.parts)
+    names = [f"{n}.lora_{letter}.weight" for n in _plain_names(target)]
+    for i, name in enumerate(names):
+        first = flat.get(names[i % per_expert])
+        if first is not None and name in flat and not torch.equal(flat[name], first):
+            raise UserError(str(folder), f"{name} differs between experts", "Train it with the shared factor")
