@@ -1,4 +1,4 @@
-"""Writes that survive a crash: temporary name, fsync, rename, fsync of the folder. All of a run's files go through here.
+"""Writes that survive a crash: temporary name, fsync, rename, fsync of the folder. A run's files all go through here.
 
 Every operation that a crash could fall between passes ``_point``; tests set TUNESMITH_FAIL_AT=n to die at the n-th.
 """

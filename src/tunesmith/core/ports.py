@@ -8,8 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tunesmith.core.types import AdamParams, Completion, Datum, Floats, Ints, Metrics, Norm, Rollout, Row
-from tunesmith.core.types import SamplingParams, Score
+from tunesmith.core.types import (
+    PLAIN_SUM,
+    AdamParams,
+    Completion,
+    Datum,
+    Floats,
+    Ints,
+    Metrics,
+    Norm,
+    Rollout,
+    Row,
+    SamplingParams,
+    Score,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +46,18 @@ class Trainer(Protocol):
         """Number of optimizer updates so far."""
         ...
 
-    def forward(self, data: Sequence[Datum], reference: bool = False) -> list[Floats]:
-        """The [T] log-probabilities of every datum, without gradient; ``reference``: under the weights at job start."""
+    def forward(self, data: Sequence[Datum], reference: bool = False, all_tokens: bool = False) -> list[Floats]:
+        """The [T] log-probabilities of every datum, without gradient.
+
+        Positions of weight 0 are left out, and 0 in the result, unless ``all_tokens``. ``reference`` asks for the
+        weights at job start.
+        """
         ...
 
     def forward_backward(
-        self, data: Sequence[Datum], loss: str, settings: Mapping[str, Any] | None = None, norm: Norm = Norm(1.0, 1.0)
+        self, data: Sequence[Datum], loss: str, settings: Mapping[str, Any] | None = None, norm: Norm = PLAIN_SUM
     ) -> tuple[Metrics, list[Floats]]:
-        """Add the gradient of a named loss; returns its metrics and the [T] log-probabilities of every datum."""
+        """Add the gradient of a named loss; returns its metrics and, where weights are not 0, the log-probabilities."""
         ...
 
     def forward_backward_custom(self, data: Sequence[Datum], loss: CustomLoss) -> tuple[Metrics, list[Floats]]:
