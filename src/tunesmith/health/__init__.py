@@ -1,1 +1,5 @@
+"""What the numbers of a run say about its health, in words and with one proposed change each."""
 
+from tunesmith.health.rules import END_RULES, RULES, examine
+
+__all__ = ["END_RULES", "RULES", "examine"]

@@ -1,0 +1,62 @@
+"""Questions about the metrics of a run so far: series by name, averages at both ends, noise."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+from tunesmith.core.types import Metrics
+
+Settings = Mapping[str, Any]
+"""The fields of a job's spec; empty when they are not known."""
+History = Sequence[Metrics]
+"""One dict per line of metrics.jsonl, oldest first, each with "step"; no metric has to be in every line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric over the steps that have it."""
+
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def last(self, n: int) -> "Series":
+        """The n newest points, or as many as there are."""
+        return Series(self.steps[-n:], self.values[-n:])
+
+    def first(self, n: int) -> "Series":
+        return Series(self.steps[:n], self.values[:n])
+
+    def until(self, step: int) -> "Series":
+        """The points up to and including a step."""
+        return self.first(sum(s <= step for s in self.steps))
+
+    def at(self, step: int) -> float | None:
+        """The value measured at a step, if it was."""
+        return dict(zip(self.steps, self.values, strict=True)).get(step)
+
+    def mean(self) -> float:
+        return fmean(self.values)
+
+    def smoothed(self, window: int) -> "Series":
+        """Averages of every ``window`` neighbouring points, placed at the newest of them."""
+        spans = range(window, len(self.values) + 1)
+        return Series(tuple(self.steps[i - 1] for i in spans), tuple(fmean(self.values[i - window : i]) for i in spans))
+
+    def noise(self) -> float:
+        """Standard deviation of one point around the trend, from the median jump between neighbours.
+
+        For independent normal noise s the median of |x[i+1] - x[i]| is 0.954 s; a single fall does not move it.
+        """
+        jumps = [abs(b - a) for a, b in zip(self.values, self.values[1:], strict=False)]
+        return median(jumps) / 0.954 if jumps else math.inf
+
+
+def series(history: History, name: str) -> Series:
+    """The metric ``name`` wherever it was measured."""
+    points = [(int(line["step"]), line[name]) for line in history if name in line]
+    return Series(tuple(step for step, _ in points), tuple(value for _, value in points))

@@ -1,0 +1,280 @@
+"""Every rule fires on the history made for it, at the step where its evidence is complete, and on nothing healthy."""
+
+import math
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from tunesmith.health import END_RULES, RULES, examine
+from tunesmith.health.advice import propose, show
+from tunesmith.spec import DpoSpec, RftSpec, SftSpec
+
+RFT = RftSpec(dataset="train.jsonl", evaluator="exact_match").model_dump()
+SFT = SftSpec(dataset="train.jsonl", epochs=3).model_dump()
+DPO = DpoSpec(dataset="pairs.jsonl").model_dump()
+
+
+def history(**columns):
+    """Columns of numbers -> one dict per step from 1 on; None leaves a metric out of a step. ``__`` stands for /."""
+    length = max(map(len, columns.values()))
+    lines = [{"step": step} for step in range(1, length + 1)]
+    for name, values in columns.items():
+        for line, value in zip(lines, values, strict=False):
+            if value is not None:
+                line[name.replace("__", "/")] = value
+    return lines
+
+
+def healthy_rft(steps=20, seed=0, top=0.85):
+    """A reward that climbs and levels off with noise, and quiet neighbours."""
+    rng = random.Random(seed)
+    reward = [0.2 + (top - 0.2) * (1 - math.exp(-s / 4)) + rng.gauss(0, 0.03) for s in range(steps)]
+    return history(
+        rollout__reward_mean=reward,
+        rollout__reward_std=[0.35] * steps,
+        rollout__signal_share=[max(0.3, 0.7 - 0.02 * s) for s in range(steps)],
+        rollout__failed_share=[0.01] * steps,
+        rollout__truncated_share=[0.05] * steps,
+        rollout__length_mean=[120 + rng.gauss(0, 5) for _ in range(steps)],
+        rollout__repetition_mean=[0.04] * steps,
+        rollout__distinct_share=[max(0.3, 0.9 - 0.02 * s) for s in range(steps)],
+        part__format__raw=[min(0.99, 0.5 + 0.1 * s) for s in range(steps)],
+        policy__kl_ref=[min(0.0004 * s, 0.009) for s in range(steps)],
+        gap__max=[9.5e-7] * steps,
+        optim__grad_norm=[0.4] * steps,
+        optim__weight_change=[0.01] * steps,
+        train__oom_splits=[0] * steps,
+        loss__policy=[0.0] * steps,
+    )
+
+
+def healthy_sft(steps=12):
+    held_out = [2.0 if s == 0 else 1.5 - 0.02 * s if s % 3 == 0 else None for s in range(steps)]
+    return history(
+        train__loss=[2.0 - 0.1 * s for s in range(steps)], eval__loss=held_out, optim__weight_change=[0.1] * steps
+    )
+
+
+CASES = [
+    # (rule, level, step at which it fires first, history, settings, change proposed)
+    (
+        "no_signal",
+        "warning",
+        4,
+        history(rollout__signal_share=[0.5, 0.19, 0.1, 0.0]),
+        RFT,
+        "response_candidates_count: 8 -> 16",
+    ),
+    (
+        "mode_collapse",
+        "warning",
+        4,
+        history(rollout__reward_std=[0.2, 0.04, 0.03, 0.04], rollout__reward_mean=[0.4] * 4),
+        RFT,
+        "temperature: 0.7 -> 1",
+    ),
+    (
+        "solved",
+        "info",
+        3,
+        history(rollout__reward_std=[0.04, 0, 0], rollout__reward_mean=[0.99, 1, 1], rollout__signal_share=[0.1, 0, 0]),
+        RFT,
+        "dataset: add harder rows",
+    ),
+    ("kl_drift", "info", 2, history(policy__kl_ref=[0.01, 0.0101]), RFT, "Nothing yet"),
+    ("kl_drift", "warning", 1, history(policy__kl_ref=[0.021]), RFT, "rl_kl_beta: 0 -> 0.01"),
+    (
+        "kl_drift",
+        "warning",
+        1,
+        history(policy__kl_ref=[0.5]),
+        RFT | {"rl_loss_method": "dapo"},
+        "learning_rate: 1e-4 -> 5e-5",
+    ),
+    (
+        # averages of 3 steps: 0.2 first, 0.7 at step 6, (0.7 + 0.7 + 0.1) / 3 = 0.5 at 7, 0.3 at 8: over half is lost
+        "reward_spike_then_crash",
+        "warning",
+        8,
+        history(rollout__reward_mean=[0.2, 0.2, 0.2, 0.7, 0.7, 0.7, 0.1, 0.1, 0.1]),
+        RFT,
+        "learning_rate: 1e-4 -> 5e-5",
+    ),
+    # (0 + 0.1 + 0.6) / 3 = 0.233
+    ("truncation", "warning", 3, history(rollout__truncated_share=[0.0, 0.1, 0.6]), RFT, "max_tokens: 2048 -> 4096"),
+    (
+        "format_rate",
+        "warning",
+        6,
+        history(part__format__raw=[0.8, 0.81, 0.8, 0.8, 0.8, 0.82]),
+        RFT,
+        "warm_start_from: none ->",
+    ),
+    ("grader_errors", "warning", 2, history(rollout__failed_share=[0.05, 0.06]), RFT, "rollouts/step-000002.parquet"),
+    (
+        "reward_hacking_suspect",
+        "warning",
+        6,
+        history(rollout__reward_mean=[0.3] * 3 + [0.9] * 3, rollout__repetition_mean=[0.05] * 3 + [0.3] * 3),
+        RFT,
+        "evaluator:",
+    ),
+    (
+        # 0.06 x 8 candidates is less than half a text per prompt
+        "reward_hacking_suspect",
+        "warning",
+        6,
+        history(rollout__reward_mean=[0.3] * 3 + [0.5] * 3, rollout__distinct_share=[0.9] * 3 + [0.06] * 3),
+        RFT,
+        "evaluator:",
+    ),
+    (
+        "reward_hacking_suspect",
+        "warning",
+        6,
+        history(rollout__reward_mean=[0.3] * 3 + [0.5] * 3, rollout__length_mean=[100] * 3 + [301] * 3),
+        RFT,
+        "evaluator:",
+    ),
+    ("sampler_gap", "info", 2, history(gap__max=[1e-5, 1.1e-5]), RFT, "fp32"),
+    ("sampler_gap", "warning", 1, history(gap__max=[0.002]), RFT, "fp32"),
+    ("weights_not_moving", "error", 2, history(optim__weight_change=[0.1, 0.0]), RFT, "learning_rate: 1e-4 -> 5e-4"),
+    (
+        "overfitting",
+        "warning",
+        4,
+        history(eval__loss=[2.0, 1.5, 1.6, 1.7], train__loss=[2.0, 1.5, 1.0, 0.5]),
+        SFT,
+        "epochs: 3 -> 2",
+    ),
+    (
+        "overfitting",
+        "warning",
+        2,
+        history(eval__loss=[0.69, 0.8], train__loss=[0.69, 0.3]),
+        DPO,
+        "dataset: add rows",
+    ),
+    (
+        "overfitting",
+        "warning",
+        2,
+        history(eval__loss=[0.69, 0.8], train__loss=[0.69, 0.3]),
+        DPO | {"learning_rate": 4e-5},
+        "learning_rate: 4e-5 -> 2e-5",
+    ),
+    ("oom_splits", "info", 2, history(train__oom_splits=[0, 1, 0]), RFT, "batch_size: 32768 -> 16384"),
+    ("oom_splits", "info", 1, history(train__oom_splits=[2]), SFT, "batch_size_samples: 32 -> 16"),
+    (
+        "still_climbing",
+        "info",
+        6,
+        history(rollout__reward_mean=[0.2, 0.25, 0.3, 0.35, 0.4, 0.45]),
+        RFT,
+        "epochs: 1 -> 2",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "level", "step", "lines", "settings", "change"), CASES)
+def test_a_rule_fires_at_its_step(rule, level, step, lines, settings, change):
+    finished = rule in {r.__name__ for r in END_RULES}
+    firing = [f for n in range(1, len(lines) + 1) for f in examine(lines[:n], settings, finished) if f.level == level]
+    assert {f.rule for f in firing} == {rule}
+    assert (firing[0].step, change in firing[0].advice) == (step, True), firing[0]
+    assert re.search(r"\d", firing[0].saw), "a finding shows its numbers"
+
+
+@pytest.mark.parametrize(
+    ("lines", "settings"),
+    [
+        *((healthy_rft(seed=seed), RFT) for seed in range(5)),
+        (healthy_rft(steps=1), RFT),
+        (healthy_rft(steps=60, top=0.5), {}),
+        (healthy_sft(), SFT),
+        ([], RFT),
+        ([{"step": 0, "eval/reward_mean": 0.2}], RFT),
+    ],
+)
+def test_a_healthy_run_has_no_findings_at_any_step(lines, settings):
+    assert [f for n in range(len(lines) + 1) for f in examine(lines[:n], settings)] == []
+    assert examine(lines, settings, finished=True) == []
+
+
+@pytest.mark.parametrize(
+    ("case", "lines"),
+    [
+        ("steady format at the top", history(part__format__raw=[0.95] * 8)),
+        ("format that still improves", history(part__format__raw=[0.5, 0.55, 0.6, 0.65, 0.7, 0.75])),
+        ("one dull step", history(rollout__signal_share=[0.5, 0.0, 0.5, 0.0, 0.1, 0.3], rollout__reward_std=[0.1] * 6)),
+        ("a dip that recovers", history(rollout__reward_mean=[0.2, 0.3, 0.5, 0.7, 0.1, 0.7, 0.7])),
+        ("no groups with variance, so no update", history(optim__weight_change=[0.0], rollout__signal_share=[0.0])),
+        (
+            "right answers alike in a group",
+            history(rollout__reward_mean=[0.2] * 3 + [0.9] * 3, rollout__distinct_share=[0.9] * 3 + [0.2] * 3),
+        ),
+        ("odd texts without reward", history(rollout__reward_mean=[0.2] * 6, rollout__length_mean=[10] * 3 + [90] * 3)),
+        (
+            "learns to stop",
+            history(
+                rollout__reward_mean=[0.2] * 3 + [0.9] * 3,
+                rollout__length_mean=[60] * 3 + [4] * 3,
+                rollout__truncated_share=[0.9] * 3 + [0.0] * 3,
+            ),
+        ),
+        ("both losses rise", history(eval__loss=[2.0, 1.5, 1.6, 1.7], train__loss=[1.5, 1.5, 1.8, 1.9])),
+        ("one worse evaluation", history(eval__loss=[2.0, 1.5, 1.6], train__loss=[2.0, 1.5, 1.0])),
+    ],
+)  # fmt: skip
+def test_what_only_looks_ill_is_left_alone(case, lines):
+    assert {f.rule for f in examine(lines, RFT)} <= {"truncation"}, case
+
+
+def test_noise_is_neither_a_crash_nor_a_climb():
+    fired = 0
+    for seed in range(300):
+        rng = random.Random(seed)
+        noise = history(rollout__reward_mean=[0.5 + rng.gauss(0, 0.1) for _ in range(30)])
+        fired += len(examine(noise, RFT, finished=True))
+    assert fired <= 300 * 0.02
+
+
+def test_the_first_update_of_a_warm_up_may_be_empty():
+    lines = history(optim__weight_change=[0.0, 0.0])
+    warming = RFT | {"learning_rate_warmup_steps": 10}
+    assert [bool(examine(lines[:n], warming)) for n in (1, 2)] == [False, True]
+
+
+def test_gravest_first_and_without_settings_the_advice_is_words():
+    lines = history(train__oom_splits=[1], optim__weight_change=[0.0], rollout__truncated_share=[0.5])
+    found = examine(lines)
+    assert [f.level for f in found] == ["error", "warning", "info"]
+    assert not any("->" in f.advice for f in found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"max_tokens": 2048}, "max_tokens: 2048 -> 4096"),
+        ({"max_tokens": 16384}, "by hand"),
+        ({"max_tokens": 16384, "limits": "off"}, "max_tokens: 16384 -> 32768"),
+        ({}, "by hand"),
+    ],
+)
+def test_proposals_stay_inside_the_bounds(settings, expected):
+    assert propose(settings, "max_tokens", lambda n: 2 * n, "by hand") == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1e-5, "1e-5"), (0.00015, "0.00015"), (0.7, "0.7"), (1.0, "1"), (True, "true")]
+)
+def test_settings_are_shown_as_typed(value, text):
+    assert show(value) == text
+
+
+def test_every_rule_is_documented_and_made_to_fire():
+    names = {rule.__name__ for rule in RULES + END_RULES}
+    page = Path(__file__).parents[2].joinpath("docs", "findings.md").read_text("utf-8")
+    assert names == {case[0] for case in CASES} == set(re.findall(r"^## (\w+)$", page, re.MULTILINE))
