@@ -1,0 +1,127 @@
+"""From a list of Datum to packed passes: sequences end to end, no padding, what neighbours share encoded once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tunesmith.core.types import Datum, Ints
+from tunesmith.models.attention import Family
+
+MIN_SHARED = 0.25
+"""Neighbours are packed as one family when at least this share of the longer one is a common beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """N packed tokens of S sequences, and the M positions among them whose next token is scored."""
+
+    tokens: Tensor
+    """[N] int64."""
+    positions: Tensor
+    """[N] int64."""
+    families: tuple[Family, ...]
+    rows: Tensor
+    """[M] packed row whose hidden state predicts the target."""
+    targets: Tensor
+    """[M] int64."""
+    temperature: Tensor
+    """[M]."""
+    weights: Tensor
+    """[M]."""
+    segment: Tensor
+    """[M] int64 in 0..S-1, non-decreasing."""
+    places: tuple[Ints, ...]
+    """Per sequence, the positions in 0..T-1 that are scored."""
+    columns: dict[str, Tensor]
+    """[M] of each optional column that every datum has: logprobs, ref_logprobs, advantages."""
+
+
+def passes(data: Sequence[Datum], budget: int, unit: int = 1) -> list[list[int]]:
+    """Indices of each pass: in order, at most ``budget`` packed tokens, never parting a unit (a preference pair)."""
+    shared = _shared(data)
+    out: list[list[int]] = [[]]
+    used = 0
+    for i in range(0, len(data), unit):
+        members = range(i, min(i + unit, len(data)))
+        cost = sum(len(data[j].tokens) - shared[j] for j in members)
+        if out[-1] and used + cost > budget:
+            out.append([])
+            used = 0
+        if not out[-1]:
+            cost += shared[i]
+        out[-1] += members
+        used += cost
+    return out
+
+
+def pack(data: Sequence[Datum], device: torch.device, all_tokens: bool = False) -> Pack:
+    """Lay out one pass; scored are the positions with a weight other than 0, or all of them."""
+    families, tokens, positions, rows = _layout(data)
+    places = tuple(
+        np.arange(len(d.tokens), dtype=np.int32) if all_tokens else np.flatnonzero(d.weights).astype(np.int32)
+        for d in data
+    )
+    counts = [len(p) for p in places]
+    picked = {
+        name: np.concatenate([getattr(d, name)[p] for d, p in zip(data, places, strict=True)])
+        for name in ("targets", "weights", "logprobs", "ref_logprobs", "advantages")
+        if all(getattr(d, name) is not None for d in data)
+    }
+
+    def to(x: np.ndarray, dtype: torch.dtype) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(x)).to(device, dtype)
+
+    return Pack(
+        tokens=to(tokens, torch.int64),
+        positions=to(positions, torch.int64),
+        families=families,
+        rows=to(np.concatenate([r[p] for r, p in zip(rows, places, strict=True)]), torch.int64),
+        targets=to(picked.pop("targets"), torch.int64),
+        temperature=to(np.repeat([d.temperature for d in data], counts), torch.float32),
+        weights=to(picked.pop("weights"), torch.float32),
+        segment=to(np.repeat(np.arange(len(data)), counts), torch.int64),
+        places=places,
+        columns={name: to(column, torch.float32) for name, column in picked.items()},
+    )
+
+
+def _shared(data: Sequence[Datum]) -> list[int]:
+    """Tokens each datum has in common with the one before it, 0 where packing them together would not pay."""
+    out = [0] * len(data)
+    for i in range(1, len(data)):
+        a, b = data[i - 1].tokens, data[i].tokens
+        n = min(len(a), len(b)) - 1  # each member keeps a token of its own
+        differs = np.flatnonzero(a[:n] != b[:n])
+        common = int(differs[0]) if len(differs) else n
+        out[i] = common if common >= MIN_SHARED * max(len(a), len(b)) else 0
+    return out
+
+
+def _layout(data: Sequence[Datum]) -> tuple[tuple[Family, ...], Ints, Ints, list[Ints]]:
+    """Families, [N] tokens, [N] positions, and per datum the [T] packed rows of its tokens."""
+    shared = _shared(data)
+    families: list[Family] = []
+    tokens: list[Ints] = []
+    positions: list[Ints] = []
+    rows: list[Ints] = []
+    start = i = 0
+    while i < len(data):
+        j = i + 1
+        while j < len(data) and shared[j]:
+            j += 1
+        prefix = min(shared[i + 1 : j], default=0)
+        suffixes = tuple(len(d.tokens) - prefix for d in data[i:j])
+        families.append(Family(start, prefix, suffixes))
+        tokens.append(data[i].tokens[:prefix])
+        positions.append(np.arange(prefix, dtype=np.int32))
+        own = start + prefix
+        for d, length in zip(data[i:j], suffixes, strict=True):
+            tokens.append(d.tokens[prefix:])
+            positions.append(np.arange(prefix, prefix + length, dtype=np.int32))
+            rows.append(np.r_[start : start + prefix, own : own + length])
+            own += length
+        start, i = own, j
+    return tuple(families), np.concatenate(tokens), np.concatenate(positions), rows
