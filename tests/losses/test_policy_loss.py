@@ -120,17 +120,24 @@ def test_the_kl_of_a_sequence_ratio_is_corrected_token_by_token():
 
 
 def test_metrics():
-    # ratios 1.5 (clipped), 0.5 (open, A > 0), 1: shares and means over 3 tokens
-    out = policy_loss(packed([[1.5, 0.5], [1.0]], [1.0, 1.0], 0.3), Norm(3, 2), METHODS["grpo"])
-    kl_old = ((1.5 - math.log(1.5) - 1) + (0.5 - math.log(0.5) - 1)) / 3
+    # ratios 1.5 (clipped), 0.5 and 0.6 (open, A > 0), 1: shares and means over 4 tokens
+    out = policy_loss(packed([[1.5, 0.5], [0.6, 1.0]], [1.0, 1.0], 0.3), Norm(4, 2), METHODS["grpo"])
     expected = {
-        "policy/clip_share": 1 / 3,
-        "policy/ratio_mean": 1.0,
-        "policy/kl_old": kl_old,
+        "policy/clip_share": 0.25,
+        "policy/ratio_mean": 0.9,
+        # (r - ln r - 1) / 4, with r summing to 3.6 and multiplying to 0.45
+        "policy/kl_old": (3.6 - math.log(0.45) - 4) / 4,
         "policy/kl_ref": math.exp(0.3) - 1.3,
     }
     assert {k: v.item() for k, v in out.metrics.items()} == pytest.approx(expected)
     assert not any(v.requires_grad for v in out.metrics.values())
+
+
+def test_metrics_of_a_sequence_ratio():
+    # s = sqrt(4 * 1) = 2 and 1, each sequence half; kl_old stays per token: ((3 - ln 4 + 0) / 2 + 0) / 2
+    out = policy_loss(packed([[4.0, 1.0], [1.0]], [1.0, 1.0]), Norm(3, 2), GSPO)
+    expected = {"policy/clip_share": 0.5, "policy/ratio_mean": 1.5, "policy/kl_old": (3 - math.log(4)) / 4}
+    assert {k: v.item() for k, v in out.metrics.items()} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("cfg", [PolicyLoss(clip_high=1e12, clip_low=1), GSPO.model_copy(update={"clip_high": 1e12})])
