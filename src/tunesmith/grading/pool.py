@@ -1,0 +1,186 @@
+"""The grader of a job: evaluator strings in, a score or a labelled failure per rollout out, whatever a grader does."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+
+from tunesmith.core.ports import GradingError
+from tunesmith.core.types import Metrics, Rollout, Row, Score
+from tunesmith.grading.builtin import GRADERS
+from tunesmith.grading.evaluator import BuiltinTarget, Evaluator, parse_evaluators
+from tunesmith.grading.process import Limits
+from tunesmith.grading.slot import Slot
+from tunesmith.grading.verdict import as_score
+
+
+@dataclass(frozen=True, slots=True)
+class GraderStats:
+    """How grading went so far. Times are for the timing log, never for results."""
+
+    calls: int
+    failures: dict[str, int]
+    """Label -> number of calls."""
+    restarts: int
+    """Worker processes replaced, after a failure or after 10,000 calls."""
+    seconds_total: float
+    """Time in graders, without waiting for a free worker."""
+    seconds_max: float
+    """The slowest single grading."""
+    notes: tuple[str, ...]
+    """What this machine did not let the workers lock."""
+
+
+def build_grader(
+    evaluators: str | Sequence[str], *, timeout_s: float, memory_mb: int, workers: int = 2
+) -> "GraderPool":
+    """A grader from evaluator strings: built-ins by name, `file.py::function`, several with `=weight` as a sum.
+
+    Args:
+        evaluators: one string or several; docs/graders.md has the syntax.
+        timeout_s: wall time of one grading.
+        memory_mb: memory of one grader process above Python's own.
+        workers: most processes at a time.
+
+    Raises:
+        UserError: a string that cannot be read; NotFound for a file that is not there.
+    """
+    return GraderPool(parse_evaluators(evaluators), Limits(timeout_s, memory_mb), workers)
+
+
+class GraderPool:
+    """A ``Grader`` that owns up to ``workers`` processes. Use it within one event loop, and close it.
+
+    Example:
+        async with build_grader("last_number", timeout_s=10, memory_mb=2048) as grader:
+            score = await grader(rollout, row)
+    """
+
+    def __init__(self, evaluators: Sequence[Evaluator], limits: Limits, workers: int) -> None:
+        self._evaluators = list(evaluators)
+        self._in_workers = [e for e in evaluators if not _runs_inline(e)]
+        self._slots = [Slot(self._in_workers, limits) for _ in range(max(1, workers))]
+        self._idle = list(reversed(self._slots))
+        self._free = asyncio.Semaphore(len(self._slots))
+        self._failures: Counter[str] = Counter()
+        self._calls = 0
+        self._seconds_total = self._seconds_max = 0.0
+
+    async def __aenter__(self) -> "GraderPool":
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Load the evaluators in a first worker, so that mistakes show before anything is spent.
+
+        Raises:
+            UserError: a file cannot be imported (with the end of the traceback), or lacks the function.
+        """
+        if self._in_workers:
+            async with self._free:
+                await self._idle[-1].ready()
+
+    async def __call__(self, rollout: Rollout, row: Row) -> Score:
+        """The score of a rollout's text.
+
+        Raises:
+            GradingError: with a label of ``LABELS``; the detail is for the grader's author.
+        """
+        self._calls += 1
+        try:
+            return self._sum([await self._part(evaluator, rollout, row) for evaluator in self._evaluators])
+        except GradingError as e:
+            self._failures[e.label] += 1
+            raise
+
+    async def close(self) -> None:
+        """Kill the workers and all they started."""
+        await asyncio.gather(*(slot.stop() for slot in self._slots))
+
+    def stats(self) -> GraderStats:
+        """Counts and times since the pool was built."""
+        restarts = sum(slot.restarts for slot in self._slots)
+        notes = tuple(sorted({slot.note for slot in self._slots if slot.note}))
+        seconds = self._seconds_total, self._seconds_max
+        return GraderStats(self._calls, dict(self._failures), restarts, *seconds, notes)
+
+    async def _part(self, evaluator: Evaluator, rollout: Rollout, row: Row) -> Score:
+        """One evaluator's score, before its weight; a failure in a sum says whose it is."""
+        try:
+            if _runs_inline(evaluator):
+                with self._clock():
+                    return _grade_inline(evaluator, rollout, row)
+            return await self._grade_in_worker(evaluator, rollout, row)
+        except GradingError as e:
+            if len(self._evaluators) == 1:
+                raise
+            raise GradingError(e.label, f"{evaluator.name}: {e.detail}") from None
+
+    async def _grade_in_worker(self, evaluator: Evaluator, rollout: Rollout, row: Row) -> Score:
+        request_id = secrets.token_hex(8)
+        number = self._in_workers.index(evaluator)
+        fields = {"id": request_id, "evaluator": number, "completion": rollout.text, "row": row}
+        try:
+            request = json.dumps(fields)
+        except (TypeError, ValueError, RecursionError) as e:
+            raise GradingError("bad_row", f"the row does not fit in JSON: {e}") from None
+        async with self._free:
+            slot = self._idle.pop()
+            try:
+                with self._clock():
+                    return await slot.grade(request_id, request)
+            finally:
+                self._idle.append(slot)
+
+    @contextmanager
+    def _clock(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - began
+            self._seconds_total += seconds
+            self._seconds_max = max(self._seconds_max, seconds)
+
+    def _sum(self, scores: Sequence[Score]) -> Score:
+        """Weighted sum with every part raw and weighted; a lone evaluator without a weight keeps its own score."""
+        if len(scores) == 1 and self._evaluators[0].weight is None:
+            return scores[0]
+        parts: Metrics = {}
+        reward = 0.0
+        for evaluator, score in zip(self._evaluators, scores, strict=True):
+            name, weighted = evaluator.name, score.reward * (1.0 if evaluator.weight is None else evaluator.weight)
+            parts |= {f"{name}/{part}": value for part, value in score.parts.items()}
+            parts |= {name: score.reward, f"{name}/weighted": weighted}
+            reward += weighted
+        reasons = [f"{e.name}: {s.reason}" for e, s in zip(self._evaluators, scores, strict=True) if s.reason]
+        return as_score(Score(reward, parts, "; ".join(reasons)))
+
+
+def _runs_inline(evaluator: Evaluator) -> bool:
+    return isinstance(evaluator.target, BuiltinTarget) and GRADERS[evaluator.target.name].where == "inline"
+
+
+def _grade_inline(evaluator: Evaluator, rollout: Rollout, row: Row) -> Score:
+    """A built-in that cannot hang, without a process."""
+    assert isinstance(evaluator.target, BuiltinTarget), "only built-ins run inline"
+    builtin = GRADERS[evaluator.target.name]
+    injected = {}
+    if "num_tokens" in builtin.injected:
+        injected["num_tokens"] = sum(int(segment.sampled.sum()) for segment in rollout.segments)
+    try:
+        return as_score(builtin.function(rollout.text, row, **evaluator.target.arguments, **injected))
+    except GradingError:
+        raise
+    except Exception as e:
+        raise GradingError("error", f"{evaluator.target.name}: {type(e).__name__}: {e}") from e

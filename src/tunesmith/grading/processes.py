@@ -1,0 +1,65 @@
+"""The processes that belong to one worker: found in /proc, counted, and killed to the last one."""
+
+import os
+import secrets
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+_FREE_USERS = range(60578, 61184)
+"""User ids that no convention hands out (systemd's map of the uid space)."""
+
+
+def unused_user() -> int | None:
+    """A user id that nobody and no process has, when this process may hand it out; None when it is not root."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return None
+    taken = {user for _, user in _users()}
+    free = [user for user in _FREE_USERS if user not in taken]
+    return secrets.choice(free) if free else None
+
+
+def members(leader: int, user: int | None) -> list[int]:
+    """Live processes of a worker: those of its own user, else those of its session or process group."""
+    if user is not None:
+        return [pid for pid, owner in _users() if owner == user]
+    found = []
+    for pid in _pids():
+        with suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            if fields[0] not in "ZX" and str(leader) in (fields[2], fields[3]):
+                found.append(pid)
+    return found
+
+
+def kill_all(leader: int, user: int | None) -> None:
+    """Kill the group at once, then whoever left it, again until a look finds nobody: a fork bomb races with us."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+    for _ in range(50):
+        left = members(leader, user)
+        if not left:
+            return
+        for pid in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _users() -> list[tuple[int, int]]:
+    """(pid, real user id) of every live process."""
+    found = []
+    for pid in _pids():
+        with suppress(OSError, IndexError, ValueError):
+            status = Path(f"/proc/{pid}/status").read_text()
+            state = status.partition("State:\t")[2][0]
+            if state not in "ZX":
+                found.append((pid, int(status.partition("Uid:\t")[2].split()[0])))
+    return found
+
+
+def _pids() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
