@@ -4,6 +4,7 @@ import json
 import math
 import os
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,7 +14,8 @@ from services.made_runs import decode, group, judged, rollout, segment
 
 from tunesmith.core.errors import Conflict, JobStopped, NotFound, UserError
 from tunesmith.core.types import Finding, Group, Rollout, Score
-from tunesmith.services.run_folder import RunFolder, find_run
+from tunesmith.services.rollout_table import SCHEMA
+from tunesmith.services.run_folder import STATES, RunFolder, find_run
 
 SPEC = {"kind": "rft", "dataset": "zebra ü.jsonl", "learning_rate": 1e-5, "chunk_size": 0}
 
@@ -172,6 +174,11 @@ def test_rollout_files_have_the_same_bytes_and_narrow_types(run, tmp_path):
         "bool",
         "float",
     ]
+
+
+def test_every_column_and_state_is_documented():
+    page = Path(__file__).parents[2].joinpath("docs", "run-folder.md").read_text("utf-8")
+    assert [name for name in (*SCHEMA.names, *STATES) if f"`{name}`" not in page] == []
 
 
 def test_rollouts_without_groups_and_with_chosen_columns(run):

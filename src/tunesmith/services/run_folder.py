@@ -60,7 +60,7 @@ class RunFolder:
         run = cls(path)
         if not run._file("state.json").is_file():
             problem = "is not a run folder (it has no state.json)" if run.path.exists() else "no such run"
-            raise NotFound(str(path), problem, "List runs with: tunesmith runs list")
+            raise NotFound(str(path), problem, "Give the folder of a run, the beginning of its name, or @latest")
         return run
 
     def create(self, spec: Mapping[str, Any], kind: str) -> "RunFolder":

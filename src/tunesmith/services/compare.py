@@ -1,0 +1,135 @@
+"""Two runs side by side: the settings that differ, the metrics at the steps both have, and the final cards."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tunesmith.health.history import History, series
+from tunesmith.services.card import current_card
+from tunesmith.services.chart import show_value
+from tunesmith.services.run_folder import RunFolder
+
+ABSENT = "absent"
+"""Stands for a setting that a run of this kind does not have."""
+NEVER_A_CAUSE = frozenset({"output_dir"})
+MOST_STEPS = 8
+"""Steps that the text shows of each metric; the dict has them all."""
+SHOWN_FIRST = (
+    "eval/reward_mean",
+    "rollout/reward_mean",
+    "eval/loss",
+    "train/loss",
+    "rollout/signal_share",
+    "policy/kl_ref",
+)
+"""Metrics of the text, where both runs have them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What differs between run a and run b."""
+
+    a: str
+    b: str
+    note: str
+    """What the difference in results can and cannot be put down to."""
+    settings: dict[str, tuple[Any, Any]]
+    """Settings that differ: name -> (a, b)."""
+    metrics: dict[str, list[tuple[int, float, float]]]
+    """Metric -> (step, a, b) at every step where both runs measured it."""
+    card: dict[str, tuple[Any, Any]]
+    """Summary numbers: name -> (a, b), None where not measured."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return asdict(self)
+
+    def as_text(self) -> str:
+        """Tables for a terminal, newest numbers last."""
+        lines = [f"a  {self.a}", f"b  {self.b}", "", self.note]
+        if self.settings:
+            lines += ["", *_table("setting", [(name, _shown(x), _shown(y)) for name, (x, y) in self.settings.items()])]
+        lines += ["", *_table("result", [(name, _shown(x), _shown(y)) for name, (x, y) in self.card.items()])]
+        for name in (name for name in SHOWN_FIRST if name in self.metrics):
+            points = _spread(self.metrics[name])
+            rows = [(f"step {step}", show_value(x, "number"), show_value(y, "number")) for step, x, y in points]
+            lines += ["", *_table(name, rows)]
+        return "\n".join(lines) + "\n"
+
+
+def compare_runs(a: RunFolder, b: RunFolder) -> Comparison:
+    """Compare two runs as they stand; works on unfinished ones."""
+    settings = _differing(a.spec(), b.spec())
+    return Comparison(
+        a=str(a.path),
+        b=str(b.path),
+        note=_note(settings, (a.state().version, b.state().version)),
+        settings=settings,
+        metrics=_side_by_side(a.metrics(), b.metrics()),
+        card=_cards(a, b),
+    )
+
+
+def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    names = [name for name in dict.fromkeys([*a, *b]) if name not in NEVER_A_CAUSE]
+    pairs = {name: (a.get(name, ABSENT), b.get(name, ABSENT)) for name in names}
+    return {name: (x, y) for name, (x, y) in pairs.items() if x != y}
+
+
+def _note(settings: Mapping[str, Any], versions: tuple[str, str]) -> str:
+    if len(settings) > 1:
+        return f"{len(settings)} settings differ, so the difference has no single cause."
+    if settings:
+        return f"Only {next(iter(settings))} differs: it is the cause, or chance is; repeat both with other seeds."
+    if versions[0] != versions[1]:
+        return f"The settings agree; the versions differ ({versions[0]}, {versions[1]})."
+    return "The settings agree: on one machine and the same data the numbers should too."
+
+
+def _side_by_side(a: History, b: History) -> dict[str, list[tuple[int, float, float]]]:
+    names = sorted({name for line in a for name in line} & {name for line in b for name in line} - {"step"})
+    both = {}
+    for name in names:
+        one, other = series(a, name), series(b, name)
+        values = dict(zip(other.steps, other.values, strict=True))
+        points = [(s, v, values[s]) for s, v in zip(one.steps, one.values, strict=True) if s in values]
+        if points:
+            both[name] = points
+    return both
+
+
+def _cards(a: RunFolder, b: RunFolder) -> dict[str, tuple[Any, Any]]:
+    """The numbers of both cards; what neither has measured is left out, and so are the lists of findings."""
+    one, other = current_card(a), current_card(b)
+    names = [name for name in dict.fromkeys([*one, *other]) if name not in ("run_dir", "findings")]
+    pairs = {name: (one.get(name), other.get(name)) for name in names}
+    found = {name: pair for name, pair in pairs.items() if pair != (None, None)}
+    return found | {"findings": (_rules(one), _rules(other))}
+
+
+def _rules(card: Mapping[str, Any]) -> str:
+    return ", ".join(finding["rule"] for finding in card["findings"]) or "none"
+
+
+def _spread(points: Sequence[tuple[int, float, float]]) -> list[tuple[int, float, float]]:
+    """At most MOST_STEPS points, evenly spread, the first and the last among them."""
+    if len(points) <= MOST_STEPS:
+        return list(points)
+    last = len(points) - 1
+    return [points[round(i * last / (MOST_STEPS - 1))] for i in range(MOST_STEPS)]
+
+
+def _table(title: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    table = [(title, "a", "b"), *rows]
+    widths = [max(len(row[column]) for row in table) for column in (0, 1)]
+    return [f"{name:<{widths[0]}}  {x:<{widths[1]}}  {y}".rstrip() for name, x, y in table]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return show_value(value, "number")
+    if isinstance(value, list | tuple):
+        return " ".join(_shown(item) for item in value)
+    return str(value)

@@ -1,0 +1,230 @@
+"""report.html: one self-contained page that shows whether a run worked, and why. No network, no scripts."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tunesmith.core.types import Metrics
+from tunesmith.health.history import series
+from tunesmith.services.card import current_card
+from tunesmith.services.chart import Axis, Line, line_chart, show_value
+from tunesmith.services.run_folder import RunFolder, RunState
+from tunesmith.spec.load import KINDS
+
+SAMPLES = 2
+"""Best and worst attempts shown of each step."""
+MOST_CHARACTERS = 4000
+"""Longer prompts and texts are cut in the page; the rollouts file has them whole."""
+_SAMPLE_COLUMNS = ("prompt_id", "prompt_text", "text", "reward", "parts", "reason", "error", "dropped", "stop")
+
+
+@dataclass(frozen=True, slots=True)
+class ChartPlan:
+    """One chart: which metrics, under which names. Charts without data are left out."""
+
+    title: str
+    lines: tuple[tuple[str, str], ...]
+    """(metric, label)"""
+    axis: Axis = Axis()  # noqa: RUF009
+    note: str = ""
+
+
+CHARTS = (
+    ChartPlan("Reward", (("rollout/reward_mean", "training"), ("eval/reward_mean", "held-out"))),
+    ChartPlan("Loss", (("train/loss", "training"), ("eval/loss", "held-out"))),
+    ChartPlan("Accuracy", (("train/accuracy", "training"), ("eval/accuracy", "held-out")), Axis("share", (0, 1))),
+    ChartPlan("Reward margin", (("train/margin", "training"), ("eval/margin", "held-out"))),
+    ChartPlan(
+        "Groups with signal",
+        (("rollout/signal_share", "share"),),
+        Axis("share", (0, 1)),
+        "Groups whose attempts scored differently; only these teach.",
+    ),
+    ChartPlan(
+        "KL to the start",
+        (("policy/kl_ref", "KL"),),
+        Axis("number", (0, 0.002), 0.02),
+        "Nats per token; drift above 0.02.",
+    ),
+    ChartPlan(
+        "Response length",
+        (("rollout/length_mean", "mean tokens"),),
+        note="Tokens, averaged over the step's responses.",
+    ),
+    ChartPlan(
+        "Cut off at the limit",
+        (("rollout/truncated_share", "share"),),
+        Axis("share", (0, 0.1), 0.2),
+        "Responses that ended at max_tokens.",
+    ),
+    ChartPlan(
+        "Sampler gap",
+        (("gap/max", "largest"), ("gap/mean", "mean")),
+        Axis("log", guide=1e-5),
+        "Nats between sampler and trainer on the same tokens; the limit is for fp32.",
+    ),
+    ChartPlan("Gradient norm", (("optim/grad_norm", "norm"),), Axis("number", (0, 0)), "Before clipping."),
+    ChartPlan(
+        "Policy loss",
+        (("loss/policy", "loss"),),
+        note="Near 0 by construction: on fresh rollouts the advantages of a group cancel, the gradient does not. "
+        "Judge the run by its reward.",
+    ),
+)
+
+
+def write_report(run: RunFolder) -> Path:
+    """Write report.html from what the folder holds so far, and say where it is."""
+    history, state, spec = run.metrics(), run.state(), run.spec()
+    card = current_card(run)
+    environment = Environment(
+        loader=PackageLoader("tunesmith.services"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html").render(
+        name=run.path.name,
+        state=state,
+        headline=_headline(card),
+        tiles=_tiles(card, state),
+        findings=run.findings(),
+        charts=_charts(history),
+        parts=_parts(history),
+        samples=_samples(run),
+        settings=_settings(spec, state.kind),
+        run=shlex.quote(str(run.path)),
+        tuned=any((run.path / folder).is_dir() for folder in ("adapter", "model")),
+        show=show_value,
+    )
+    return run.write_report(page)
+
+
+def _headline(card: dict[str, Any]) -> str:
+    """The result in one sentence."""
+    for name, better in (("reward", 1), ("loss", -1)):
+        before, after = card.get(f"heldout_{name}_before"), card.get(f"heldout_{name}_after")
+        if before is None:
+            continue
+        if after is None:
+            return f"Held-out {name} before training: {before:.3f}."
+        verb = "did not change at" if after == before else "rose to" if after > before else "fell to"
+        praise = "better" if (after - before) * better > 0 else "worse"
+        sentence = f"Held-out {name} {verb} {after:.3f} from {before:.3f}"
+        return sentence + ("." if after == before else f" ({after - before:+.3f}, {praise}).")
+    return "No held-out evaluation yet."
+
+
+def _tiles(card: dict[str, Any], state: RunState) -> list[tuple[str, str, str]]:
+    """(label, value, note) of the summary."""
+    name = "reward" if state.kind == "rft" else "loss"
+    before, after = card[f"heldout_{name}_before"], card[f"heldout_{name}_after"]
+    interval = card.get("heldout_ci95")
+    change = f"change {interval[0]:+.3f} … {interval[1]:+.3f} (95% interval)" if interval else ""
+    of = f"of {state.num_steps}" if state.num_steps else ""
+    return [
+        (f"Held-out {name}", f"{_shown(before)} → {_shown(after)}", change),
+        ("Steps", str(card["steps"]), of),
+        ("Optimizer updates", _shown(card["optimizer_updates"]), ""),
+        ("Weight change", _shown(card["weight_change_norm"]), "L2 norm"),
+        ("Sampler gap", _shown(card["sampler_gap_max"]), "largest, nats"),
+        ("Time", _duration(card["seconds"]), ""),
+    ]
+
+
+def _shown(value: float | None) -> str:
+    return "—" if value is None else show_value(value, "number")
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "—"
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _charts(history: Sequence[Metrics]) -> list[dict[str, Any]]:
+    charts = []
+    for plan in CHARTS:
+        found = [(label, metric, series(history, metric)) for metric, label in plan.lines]
+        lines = [
+            Line(label, list(zip(s.steps, s.values, strict=True)), metric.startswith("eval/"))
+            for label, metric, s in found
+            if s.values and (plan.axis.form != "log" or max(s.values) > 0)
+        ]
+        if lines:
+            svg = line_chart(plan.title, lines, plan.axis)
+            charts.append({"title": plan.title, "note": plan.note, "svg": svg, "labels": [x.label for x in lines]})
+    return charts
+
+
+def _parts(history: Sequence[Metrics]) -> list[tuple[str, float, float]]:
+    """(name, first, last) of each part of the reward, as its grader gave it."""
+    names = sorted({name for line in history for name in line if name.startswith("part/") and name.endswith("/raw")})
+    found = [(name.removeprefix("part/").removesuffix("/raw"), series(history, name).values) for name in names]
+    return [(name, values[0], values[-1]) for name, values in found]
+
+
+def _samples(run: RunFolder) -> list[dict[str, Any]]:
+    """The best and the worst attempts of the newest and of the first step."""
+    steps = run.rollout_steps("step")
+    return [
+        {"step": step, "first": step == steps[0] and len(steps) > 1, "groups": _best_and_worst(run, step)}
+        for step in dict.fromkeys([*steps[-1:], *steps[:1]])
+    ]
+
+
+def _best_and_worst(run: RunFolder, step: int) -> list[tuple[str, list[dict[str, Any]]]]:
+    attempts = run.read_rollouts("step", step, _SAMPLE_COLUMNS)
+    for attempt in attempts:
+        attempt |= {name: _cut(attempt[name]) for name in ("prompt_text", "text")}
+    scored = sorted((a for a in attempts if a["reward"] is not None), key=lambda a: -a["reward"])
+    best = _of_different_prompts(scored)[:SAMPLES]
+    worst = _of_different_prompts([a for a in reversed(scored) if a not in best])[:SAMPLES]
+    failed = [a for a in attempts if a["error"]][:1]
+    return [(title, chosen) for title, chosen in (("Best", best), ("Worst", worst), ("Failed", failed)) if chosen]
+
+
+def _of_different_prompts(attempts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first attempt at each prompt, then the others."""
+    firsts = list({a["prompt_id"]: a for a in reversed(attempts)}.values())[::-1]
+    first_ids = {id(a) for a in firsts}
+    in_order = [a for a in attempts if id(a) in first_ids]
+    return in_order + [a for a in attempts if id(a) not in first_ids]
+
+
+def _cut(text: str) -> str:
+    more = len(text) - MOST_CHARACTERS
+    return text if more <= 0 else f"{text[:MOST_CHARACTERS]} … ({more} more characters in the rollouts file)"
+
+
+def _settings(spec: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    """Every setting with its value, its default and its meaning; those that were changed come first."""
+    fields = KINDS[kind].model_fields
+    rows = []
+    for name, value in ((name, value) for name, value in spec.items() if name in fields):
+        field = fields[name]
+        required = field.is_required()
+        rows.append(
+            {
+                "name": name,
+                "value": _typed(value),
+                "default": "required" if required else _typed(field.default),
+                "changed": not required and value != field.default,
+                "meaning": field.description or "",
+            }
+        )
+    return sorted(rows, key=lambda row: not row["changed"])
+
+
+def _typed(value: Any) -> str:
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
