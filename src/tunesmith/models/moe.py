@@ -39,8 +39,10 @@ class SparseMlp(nn.Module):
         out = torch.zeros_like(x)
         for expert in chosen.unique().tolist():
             rows, slot = torch.where(chosen == expert)
-            gate, up = self.gate_up(x[rows], expert, adapter).chunk(2, -1)
-            y = self.down(F.silu(gate) * up, expert, adapter)
+            # From 16 rows up a product gives each row the same bits whatever the others are; an expert may get fewer.
+            taken = F.pad(x[rows], (0, 0, 0, max(0, 16 - len(rows))))
+            gate, up = self.gate_up(taken, expert, adapter).chunk(2, -1)
+            y = self.down(F.silu(gate) * up, expert, adapter)[: len(rows)]
             out = out.index_add(0, rows, y * gates[rows, slot, None])
         return out
 
