@@ -13,6 +13,8 @@ from tunesmith.data.rows import DpoRow, RftRow, Row, SftRow
 MAX_LINES = 3_000_000
 MAX_PROBLEMS = 10_000
 """Problems kept in full; all are counted."""
+LARGE_BYTES = 64 * 2**20
+"""Larger files are checked before rows are kept, so that one bad row at the end is refused without their memory."""
 
 
 def check_file(path: Path, kind: str) -> Report[Row]:
@@ -32,7 +34,9 @@ def load_rows(path: Path, kind: Literal["sft"], skip_bad: bool = False) -> Repor
 def load_rows(path: Path, kind: Literal["dpo"], skip_bad: bool = False) -> Report[DpoRow]: ...
 @overload
 def load_rows(path: Path, kind: Literal["rft"], skip_bad: bool = False) -> Report[RftRow]: ...
-def load_rows(path: Path, kind: str, skip_bad: bool = False) -> Report[SftRow] | Report[DpoRow] | Report[RftRow]:
+@overload
+def load_rows(path: Path, kind: str, skip_bad: bool = False) -> Report[Row]: ...
+def load_rows(path: Path, kind: str, skip_bad: bool = False) -> Report[Row]:
     """The rows of a dataset, never none.
 
     Args:
@@ -42,9 +46,11 @@ def load_rows(path: Path, kind: str, skip_bad: bool = False) -> Report[SftRow] |
         NotFound: no such file.
         UserError: lists the problems; with skip_bad only those that leaving out lines does not mend.
     """
+    if not skip_bad and path.is_file() and path.stat().st_size > LARGE_BYTES:
+        check_file(path, kind).raise_if_bad()
     report = _Scan(path, kind, skip_bad, keep_rows=True).run()
     report.raise_if_bad()
-    return report  # type: ignore[return-value]  # rows are of the kind that was asked for
+    return report
 
 
 class _Scan:

@@ -14,7 +14,7 @@ SHOWN_CHARS = 60
 SHOWN_LINES = 10
 _INDEX = re.compile(r"\[\d+\]|(?<=^column )\d+|(?<=^byte )\d+")
 
-R = TypeVar("R", bound=Row)
+R_co = TypeVar("R_co", bound=Row, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,12 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Report(Generic[R]):
+class Report(Generic[R_co]):
     """The verdict on one dataset file."""
 
     path: Path
     kind: str
-    rows: tuple[R, ...]
+    rows: tuple[R_co, ...]
     """The rows to train on, in file order; empty after ``check_file``, which keeps none."""
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
@@ -95,10 +95,11 @@ class Report(Generic[R]):
     counts: Counts
 
     def raise_if_bad(self) -> None:
-        """
+        """Refuse the dataset when something is wrong that leaving out lines has not mended.
+
         Raises:
-            UserError: a problem that skipping lines has not mended. Lists the first 20 in full, alike ones once with
-                the other lines they are on, and counts the rest.
+            UserError: lists the first 20 problems in full, alike ones once with the other lines they are on, and
+                counts the rest.
         """
         blocking = [p for p in self.problems if p.whole_file or not self.skipped]
         if not blocking:
