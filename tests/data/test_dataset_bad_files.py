@@ -94,6 +94,12 @@ BAD_SFT: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "two users": (said(USER, USER, ASSISTANT), "messages[1].role", "out of order after user", "assistant"),
     "assistant first": (said(ASSISTANT), "messages[0].role", "out of order after the start", "user or tool"),
+    "assistant after system": (
+        said({"role": "system", "content": "x"}, ASSISTANT),
+        "messages[1].role",
+        "out of order after system",
+        "user or tool",
+    ),
     "two assistants": (said(USER, ASSISTANT, ASSISTANT), "messages[2].role", "out of order", "user or tool"),
     "tool after user": (
         said(USER, {"role": "tool", "content": "4"}, ASSISTANT),
@@ -385,7 +391,9 @@ def test_bad_lines_can_be_left_out_and_are_listed(tmp_path):
     assert len(report.problems) == 2 and "left out 2 bad lines" in report.notes
 
 
-@pytest.mark.parametrize("lines", [["{]"] * 5, [SFT_TEXT, "{]", SFT_TEXT]], ids=["all bad", "too few left"])
+@pytest.mark.parametrize(
+    "lines", [["{]"] * 5, [SFT_TEXT, "{]", SFT_TEXT], ["{]"] * 10_001], ids=["all bad", "too few left", "very many bad"]
+)
 def test_leaving_out_never_ends_with_too_few_rows(tmp_path, lines):
     with pytest.raises(UserError, match="too few rows"):
         load_rows(write(tmp_path / "t.jsonl", *lines), "sft", skip_bad=True)

@@ -45,6 +45,12 @@ def test_a_dpo_row(tmp_path):
     assert (row.preferred, row.rejected) == (ASSISTANT, {"role": "assistant", "content": "5"})
 
 
+def test_answers_may_differ_in_their_reasoning_alone(tmp_path):
+    thoughts = [[{**ASSISTANT, "reasoning_content": text}] for text in ("2 and 2", "a guess")]
+    row = only_row(tmp_path, "dpo", good("dpo", preferred_output=thoughts[0], non_preferred_output=thoughts[1]))
+    assert (row.preferred, row.rejected) == (thoughts[0][0], thoughts[1][0])
+
+
 def test_an_rft_row_keeps_everything_for_the_grader(tmp_path):
     row = only_row(tmp_path, "rft", RFT)
     assert (row.prompt_id, row.messages, row.row) == ("sum-1", (USER,), RFT)

@@ -110,10 +110,6 @@ class _Scan:
             self._add(problem)
         if self.skip_bad:
             self.skipped.append(line)
-        else:
-            # The file is refused, so nobody will use its rows: give their memory back now.
-            self.keep_rows = False
-            self.rows.clear()
 
     def _add(self, problem: Problem) -> None:
         self.num_problems += 1
