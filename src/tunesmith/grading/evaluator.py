@@ -17,7 +17,6 @@ from tunesmith.grading.answers import Folder
 from tunesmith.grading.builtin import GRADERS
 
 _FILE = re.compile(r"(?P<path>.+)::(?P<function>\w+)(?:=(?P<weight>[^=]*))?")
-_BUILTIN = re.compile(r"(?P<name>[^:=]+)(?::(?P<arguments>.*?))?(?:=(?P<weight>[^=]*))?")
 _SYNTAX = "Write name, name:key=value&key=value or file.py::function, then =weight if it is part of a sum"
 
 
@@ -70,15 +69,18 @@ def parse_evaluator(text: str) -> Evaluator:
     if found := _FILE.fullmatch(text):
         target = FileTarget(*_source(found["path"]), found["function"])
         return Evaluator(found["function"], _weight(text, found["weight"]), target)
-    found = _BUILTIN.fullmatch(text)
-    if found is None or ".py" in text:
+    head, colon, tail = text.partition(":")
+    if not head or ".py" in head or (colon and "=" in head):
         raise UserError("evaluator", f"cannot read {text!r}", _SYNTAX)
-    name, arguments, weight = found["name"], found["arguments"], found["weight"]
-    if arguments is not None and "=" not in arguments:
-        arguments, weight = f"{arguments}={weight}", None
+    # The weight is the last of `name=weight` or `...&key=value=weight`.
+    *pairs, last = tail.split("&") if colon else [head]
+    pieces = last.split("=", 2 if colon else 1)
+    weight = pieces.pop() if len(pieces) == (3 if colon else 2) else None
+    name = head if colon else pieces[0]
     if name not in GRADERS:
         raise unknown("evaluator", name, GRADERS)
-    return Evaluator(name, _weight(text, weight), BuiltinTarget(name, _arguments(name, arguments)))
+    arguments = _arguments(name, [*pairs, "=".join(pieces)] if colon else [])
+    return Evaluator(name, _weight(text, weight), BuiltinTarget(name, arguments))
 
 
 def _source(text: str) -> tuple[Path, str]:
@@ -100,17 +102,19 @@ def _weight(text: str, given: str | None) -> float | None:
     except ValueError:
         weight = math.nan
     if not math.isfinite(weight):
-        raise UserError("evaluator", f"the weight of {text!r} is {given!r}", "End with =number, such as =0.5")
+        raise UserError(
+            "evaluator",
+            f"the weight of {text!r} is {given!r}",
+            "End with =number, as in =0.5; inside a value write %3D",
+        )
     return weight
 
 
-def _arguments(name: str, given: str | None) -> dict[str, Any]:
+def _arguments(name: str, pairs: Sequence[str]) -> dict[str, Any]:
     """The typed arguments of a built-in."""
-    if given is None:
-        return {}
     allowed = GRADERS[name].arguments()
     arguments = {}
-    for pair in given.split("&"):
+    for pair in pairs:
         key, _, value = pair.partition("=")
         if key not in allowed:
             raise unknown(f"evaluator {name}", key, allowed)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 NO_FOLDER = Folder("")
+_MAGIC = b"SQLite format 3\0"
 MAX_ROWS = 100_000
 _QUERY_FIELDS = ("gold_sql", "query", "sql")
 _STEPS_BETWEEN_LOOKS = 10_000
@@ -53,9 +54,12 @@ def _database(row: Row, folder: str) -> Path:
     else:
         raise GradingError("bad_row", f"needs database, or db and folder=; the row has {', '.join(row) or 'no fields'}")
     try:
-        path.open("rb").close()
+        with path.open("rb") as f:
+            known = f.read(len(_MAGIC)) == _MAGIC
     except OSError as e:
         raise GradingError("bad_row", f"{e}; give an absolute path to a database the grader may read") from None
+    if not known:
+        raise GradingError("bad_row", f"{path} is not a SQLite file")
     return path
 
 

@@ -21,11 +21,12 @@ def regex(completion: str, row: Row, *, pattern: str = "", field: str = "", igno
         expression = re.compile(given, re.DOTALL | re.MULTILINE | (re.IGNORECASE if ignore_case else 0))
     except re.error as e:
         raise GradingError("bad_row", f"pattern {given!r}: {e}") from None
+    wanted = [option.strip() for option in true_texts(row, field)] if expression.groups else []
     found = list(expression.finditer(completion))
     if not found or not expression.groups:
         return Score(float(bool(found)))
     said = (found[-1][1] or "").strip()
-    return Score(float(said in [option.strip() for option in true_texts(row, field)]), reason=f"read {said[:200]}")
+    return Score(float(said in wanted), reason=f"read {said[:200]}")
 
 
 def json_schema(completion: str, row: Row, *, schema: str = "", field: str = "") -> Score:
