@@ -68,6 +68,10 @@ class Trainer(Protocol):
         """Apply the accumulated gradient and clear it."""
         ...
 
+    def weight_change(self) -> float:
+        """L2 distance of the trained weights from the base model."""
+        ...
+
     def save_state(self, folder: Path) -> None:
         """Write weights and optimizer into an empty folder, ready to continue bit for bit."""
         ...

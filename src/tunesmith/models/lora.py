@@ -6,6 +6,7 @@ Shapes: r rank, P fused parts of a linear (q, k, v or gate, up), E experts. Expe
 dimension, as in "LoRA Without Regret": one A for gate and up, one B for down.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -80,12 +81,16 @@ class Adapter:
 
     @torch.no_grad()
     def weight_change(self) -> float:
-        """||B A||_F * alpha / r over all linears: how far the policy's weights are from the base."""
+        """||B A||_F * alpha / r over all linears: how far the policy's weights are from the base.
+
+        ||B A||_F^2 = sum of (B^T B) * (A A^T): r by r, whatever the size of the layer.
+        """
         total = 0.0
         for name, pair in self.pairs.items():
             for a, b, scale in factors(pair, self.targets[name]):
-                total += float((scale * (b.double() @ a.double())).square().sum())
-        return total**0.5
+                a, b = a.double(), b.double()
+                total += scale**2 * float(((b.T @ b) * (a @ a.T)).sum())
+        return math.sqrt(max(total, 0.0))
 
 
 def factors(pair: Pair, target: Target) -> Iterator[tuple[Tensor, Tensor, float]]:

@@ -105,6 +105,9 @@ class LocalTrainer:
             _check_moved(before, tensors)
         return {"optim/grad_norm": float(norm), "optim/learning_rate": params.learning_rate}
 
+    def weight_change(self) -> float:
+        return self.policy.weight_change()
+
     def save_state(self, folder: Path) -> None:
         """Weights, AdamW moments and the update count, as safetensors and JSON."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,134 @@
+"""Reinforcement fine-tuning: roll out a chunk of prompts, grade, make advantages, update, publish; again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from tunesmith.core.errors import JobStopped
+from tunesmith.core.ports import Grader, Renderer, Sampler, Trainer
+from tunesmith.core.seeds import seed_of
+from tunesmith.core.types import Datum, Group, Metrics
+from tunesmith.grading.error_report import top_errors
+from tunesmith.recipes.assemble import assemble, norm_of, updates, with_reference
+from tunesmith.recipes.evaluate import evaluate
+from tunesmith.recipes.measure import describe, gap
+from tunesmith.recipes.report import RolloutLog, StepReport, add, mean_over
+from tunesmith.recipes.schedule import due, learning_rate, schedule
+from tunesmith.rollout.collect import Prompt, collect_group
+from tunesmith.spec import RftSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RftJob:
+    """Everything one job works with."""
+
+    spec: RftSpec
+    prompts: Sequence[Prompt]
+    heldout: Sequence[Prompt]
+    renderer: Renderer
+    sampler: Sampler
+    trainer: Trainer
+    grader: Grader
+
+    @property
+    def num_steps(self) -> int:
+        return self.spec.num_steps(len(self.prompts))
+
+
+async def run(job: RftJob, after: int = -1, state: Mapping[str, float] | None = None) -> AsyncIterator[StepReport]:
+    """Yield a report of each step; the caller stores it, shows it and decides whether to go on.
+
+    Args:
+        after: go on after this step, whose ``state`` is given; -1 begins with the evaluation before training.
+    """
+    await job.sampler.load(job.trainer.save_weights_for_sampler(f"step-{max(after, 0):06d}"))
+    if after < 0:
+        yield await _evaluated(job, StepReport(0, {}))
+    signal = (state or {}).get("signal_in_epoch", 0.0)
+    size = job.spec.prompts_per_chunk(len(job.prompts))
+    for plan in schedule(job.prompts, size, job.spec.epochs, job.spec.seed)[max(after, 0) :]:
+        began = perf_counter()
+        groups = await _collect(job, plan.step, plan.items)
+        _refuse_failing_grader(groups, job.spec.max_grader_error_rate)
+        sampled = perf_counter()
+        assembled = assemble(groups, job.spec.advantage_clip)
+        metrics = describe(groups, "rollout") | {"epoch": float(plan.epoch)}
+        metrics |= _train(job, plan.step, assembled.data)
+        await job.sampler.load(job.trainer.save_weights_for_sampler(f"step-{plan.step:06d}"))
+        signal += metrics["rollout/groups_with_signal"]
+        stop = _no_signal(plan.epoch, len(job.prompts)) if plan.ends_epoch and not signal else ""
+        signal = 0.0 if plan.ends_epoch else signal
+        timing = _timing(metrics, sampled - began, perf_counter() - sampled)
+        log = RolloutLog("step", groups, assembled.judged)
+        report = StepReport(plan.step, metrics, timing, (log,), {"signal_in_epoch": signal}, early_stop=stop)
+        if due(job.spec, plan.step, job.num_steps) or stop:
+            report = await _evaluated(job, report)
+        yield report
+
+
+async def _collect(job: RftJob, step: int, chunk: Sequence[Prompt]) -> list[Group]:
+    spec, temperature = job.spec, job.spec.temperature_at(step, job.num_steps)
+
+    async def one(prompt: Prompt) -> Group:
+        params = spec.sampling(temperature, seed_of(spec.seed, "rollout", step, prompt.prompt_id))
+        n = spec.response_candidates_count
+        return await collect_group(prompt, job.sampler, params, n, job.grader, job.renderer.decode)
+
+    return list(await asyncio.gather(*map(one, chunk)))
+
+
+def _train(job: RftJob, step: int, data: Sequence[Datum]) -> Metrics:
+    """All updates of one chunk; metrics of the loss are means over them, the gap is that of the first."""
+    spec, trainer, loss = job.spec, job.trainer, job.spec.loss()
+    if not data:
+        return {"optim/updates": 0.0}
+    if loss.kl_coef:
+        data = with_reference(data, trainer.forward(data, reference=True))
+    totals: Metrics = {}
+    agreement: Metrics = {}
+    plan = updates(data, spec.batch_size, spec.gradient_accumulation_steps)
+    for passes in plan:
+        norm, scored = norm_of(passes), []
+        for batch in passes:
+            metrics, logprobs = trainer.forward_backward(batch, "policy", {"cfg": loss}, norm)
+            scored += logprobs
+            totals = add(totals, metrics)
+        agreement = agreement or gap([d for batch in passes for d in batch], scored)
+        rate = learning_rate(spec, trainer.version, step, job.num_steps)
+        totals = add(totals, trainer.optim_step(spec.adam(rate)))
+    return mean_over(totals, len(plan)) | agreement | {"optim/updates": float(len(plan))}
+
+
+async def _evaluated(job: RftJob, report: StepReport) -> StepReport:
+    """The report with the held-out rows scored."""
+    began = perf_counter()
+    metrics, logs = dict(report.metrics), report.logs
+    if report.step:
+        metrics["optim/weight_change"] = job.trainer.weight_change()
+    if job.heldout:
+        scores, log = await evaluate(job.spec, job.heldout, job.renderer, job.sampler, job.grader)
+        metrics, logs = metrics | scores, (*logs, log)
+    timing = report.timing | {"time/eval_s": perf_counter() - began}
+    return replace(report, metrics=metrics, logs=logs, timing=timing)
+
+
+def _timing(metrics: Metrics, rollout_s: float, train_s: float) -> Metrics:
+    return {
+        "time/rollout_s": rollout_s,
+        "time/train_s": train_s,
+        "speed/rollout_tokens_per_s": metrics["rollout/tokens"] / rollout_s,
+        "speed/train_tokens_per_s": metrics.get("train/packed_tokens", 0.0) / train_s,
+    }
+
+
+def _refuse_failing_grader(groups: Sequence[Group], most: float) -> None:
+    errors = [r.error for g in groups for r in g.rollouts if r.error]
+    share = len(errors) / sum(len(g.rollouts) for g in groups)
+    if share > most:
+        problem = f"{share:.0%} of this step's gradings failed (max_grader_error_rate is {most:.0%}). Most frequent:"
+        raise JobStopped("evaluator", f"{problem}\n\n{top_errors(errors)}\n", "Mend the grader, then resume the run")
+
+
+def _no_signal(epoch: int, prompts: int) -> str:
+    return f"in epoch {epoch} no group of the {prompts} prompts had differing rewards: there is nothing to learn from"
