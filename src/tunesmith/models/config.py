@@ -16,6 +16,15 @@ FAMILIES: dict[str, str] = {
     "qwen3_moe": "Qwen3MoeForCausalLM",
 }
 ROPE_TYPES = ("default", "linear", "llama3")
+_QWEN = {"max_position_embeddings": 32768, "sliding_window": 4096, "max_window_layers": 28}
+LEFT_OUT: dict[str, dict[str, int]] = {
+    "llama": {},
+    "mistral": {"max_position_embeddings": 131072, "sliding_window": 4096, "num_key_value_heads": 8},
+    "qwen2": _QWEN | {"num_key_value_heads": 32},
+    "qwen3": _QWEN | {"num_key_value_heads": 32, "head_dim": 128},
+    "qwen3_moe": _QWEN | {"num_key_value_heads": 4},
+}
+"""What transformers takes a key to be when a config.json leaves it out, where the families differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,8 @@ def read_config(folder: Path) -> DecoderConfig:
         raw = json.loads(path.read_text("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as e:
         raise UserError(str(path), f"is not JSON: {e}", "Restore the file from the model's source") from None
+    if not isinstance(raw, dict):
+        raise UserError(str(path), f"holds {type(raw).__name__}, no object", "Restore the file from the model's source")
     return parse_config(raw, str(path))
 
 
@@ -88,13 +99,16 @@ def parse_config(raw: Mapping[str, Any], where: str) -> DecoderConfig:
         raise UserError(where, f"unsupported architecture {family!r}", f"Supported: {known}")
     if raw.get("hidden_act", "silu") != "silu":
         raise UserError(where, f"unsupported hidden_act {raw['hidden_act']!r}", "Supported: silu")
+    if raw.get("quantization_config"):
+        raise UserError(where, "the weights are quantized", "Give the model in float32, bfloat16 or float16")
     try:
-        return _build(raw, str(family), where)
+        return _build(raw, {**LEFT_OUT[str(family)], **raw}, str(family), where)
     except KeyError as e:
         raise UserError(where, f"missing {e.args[0]!r}", "Restore the file from the model's source") from None
 
 
-def _build(raw: Mapping[str, Any], family: str, where: str) -> DecoderConfig:
+def _build(given: Mapping[str, Any], raw: Mapping[str, Any], family: str, where: str) -> DecoderConfig:
+    """``raw`` is what was given, completed with what the family takes for granted."""
     heads = raw["num_attention_heads"]
     bias = bool(raw.get("attention_bias", False))
     return DecoderConfig(
@@ -116,7 +130,7 @@ def _build(raw: Mapping[str, Any], family: str, where: str) -> DecoderConfig:
         qk_norm=family in ("qwen3", "qwen3_moe"),
         windows=_windows(raw, family),
         moe=_moe(raw) if family == "qwen3_moe" else None,
-        raw=raw,
+        raw=given,
     )
 
 
@@ -127,18 +141,24 @@ def _rope(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     rope["rope_type"] = rope.get("rope_type") or rope.get("type") or "default"
     if rope["rope_type"] not in ROPE_TYPES:
         raise UserError(where, f"unsupported rope type {rope['rope_type']!r}", f"Supported: {', '.join(ROPE_TYPES)}")
+    part = rope.get("partial_rotary_factor", raw.get("partial_rotary_factor"))
+    if part not in (None, 1):
+        raise UserError(where, f"unsupported partial_rotary_factor {part}", "Supported: heads that are rotated whole")
     return rope
 
 
 def _windows(raw: Mapping[str, Any], family: str) -> tuple[int | None, ...]:
-    layers, window = raw["num_hidden_layers"], raw.get("sliding_window")
-    if not window or (family != "mistral" and not raw.get("use_sliding_window", False)):
+    """Mistral and Qwen3-MoE have one window for all layers, Qwen2 and Qwen3 choose by layer, Llama has none."""
+    layers: int = raw["num_hidden_layers"]
+    window: int | None = raw.get("sliding_window")
+    if not window or family == "llama" or (family != "mistral" and not raw.get("use_sliding_window", False)):
         return (None,) * layers
+    if family in ("mistral", "qwen3_moe"):
+        return (window,) * layers
     types = raw.get("layer_types")
     if types:
         return tuple(window if t == "sliding_attention" else None for t in types)
-    first = 0 if family == "mistral" else raw.get("max_window_layers", layers)
-    return tuple(window if i >= first else None for i in range(layers))
+    return tuple(window if i >= raw["max_window_layers"] else None for i in range(layers))
 
 
 def _moe(raw: Mapping[str, Any]) -> Moe:

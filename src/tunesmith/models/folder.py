@@ -89,7 +89,7 @@ def _open(folder: Path, stack: ExitStack) -> dict[str, "safe_open"]:
     """Tensor name -> the open file that holds it."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        shards = _shards(index)
     elif (folder / "model.safetensors").is_file():
         shards = ["model.safetensors"]
     else:
@@ -107,6 +107,13 @@ def _open(folder: Path, stack: ExitStack) -> dict[str, "safe_open"]:
             raise UserError(str(path), f"is damaged: {e}", "Copy the file again from its source") from None
         found |= dict.fromkeys(file.keys(), file)
     return found
+
+
+def _shards(index: Path) -> list[str]:
+    try:
+        return sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (ValueError, LookupError, TypeError, AttributeError) as e:
+        raise UserError(str(index), f"is no index of shards: {e!r}", "Copy the whole model folder") from None
 
 
 def _fill(wanted: Mapping[str, Tensor], found: Mapping[str, "safe_open"], where: str, tied: bool) -> None:
@@ -145,7 +152,7 @@ def save_model(model: Decoder, folder: Path, source: Path) -> None:
 
 
 def _save_shards(shards: list[dict[str, Tensor]], folder: Path) -> None:
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for i, shard in enumerate(shards, 1):
         name = f"model-{i:05d}-of-{len(shards):05d}.safetensors"
         save_file(shard, folder / name, {"format": "pt"})

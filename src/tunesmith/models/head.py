@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK_NUMBERS = 1 << 23
-"""Logits held at once, counted in numbers: 32 MB in float32."""
+CHUNK_NUMBERS = {"cpu": 1 << 22, "cuda": 1 << 26}
+"""Logits held at once on a kind of device, counted in numbers: 16 MB in float32, and 256 MB where passes over the
+head's weight are what costs."""
 
 
 def selected_logprobs(
@@ -18,7 +19,8 @@ def selected_logprobs(
     a: Tensor | None = None,
     b: Tensor | None = None,
 ) -> Tensor:
-    """[M] ln softmax(hidden W^T / temperature)[target] in nats, float32 or wider, differentiable in hidden, weight, a and b.
+    """[M] ln softmax(hidden W^T / temperature)[target] in nats, float32 or wider, with gradients of all but targets
+    and temperature.
 
     Args:
         hidden: [M, H] final hidden states.
@@ -46,10 +48,9 @@ class _SelectedLogprobs(torch.autograd.Function):
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         out = torch.empty(len(hidden), dtype=wide, device=hidden.device)
         normaliser = torch.empty_like(out)
-        for rows in _chunks(len(hidden), len(weight)):
-            logits = _logits(hidden[rows], weight, temperature[rows], a, b)
-            normaliser[rows] = logits.logsumexp(-1)
-            out[rows] = logits.gather(1, targets[rows, None])[:, 0] - normaliser[rows]
+        for rows in _chunks(len(hidden), weight):
+            chosen, normaliser[rows] = _chosen(_logits(hidden[rows], weight, temperature[rows], a, b), targets[rows])
+            out[rows] = chosen - normaliser[rows]
         ctx.save_for_backward(hidden, weight, targets, temperature, a, b, normaliser)
         return out
 
@@ -61,7 +62,7 @@ class _SelectedLogprobs(torch.autograd.Function):
         d_weight = torch.zeros_like(weight) if needs_weight else None
         d_a = torch.zeros_like(a) if needs_a else None
         d_b = torch.zeros_like(b) if needs_b else None
-        for rows in _chunks(len(hidden), len(weight)):
+        for rows in _chunks(len(hidden), weight):
             h = hidden[rows]
             p = _logits(h, weight, temperature[rows], a, b).sub_(normaliser[rows, None]).exp_()
             p.mul_(-grad[rows, None]).scatter_add_(1, targets[rows, None], grad[rows, None])
@@ -74,12 +75,20 @@ class _SelectedLogprobs(torch.autograd.Function):
                 d_a.addmm_((g @ b).T, h)
             if d_b is not None:
                 d_b.addmm_(g.T, F.linear(h, a))
+            del p, g  # before the next chunk's logits are made, so that only one chunk is ever held
         return d_hidden, d_weight, None, None, d_a, d_b
 
 
-def _chunks(rows: int, vocab: int) -> list[slice]:
-    size = max(1, CHUNK_NUMBERS // vocab)
+def _chunks(rows: int, weight: Tensor) -> list[slice]:
+    size = max(1, CHUNK_NUMBERS.get(weight.device.type, CHUNK_NUMBERS["cpu"]) // len(weight))
     return [slice(i, min(i + size, rows)) for i in range(0, rows, size)]
+
+
+def _chosen(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """([m] chosen logits, [m] logsumexp) of [m, V] logits, which are used up."""
+    chosen = logits.gather(1, targets[:, None])[:, 0]
+    largest = logits.amax(-1, keepdim=True)
+    return chosen, logits.sub_(largest).exp_().sum(-1).log() + largest[:, 0]
 
 
 def _logits(h: Tensor, weight: Tensor, temperature: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
