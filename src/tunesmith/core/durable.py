@@ -72,6 +72,10 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def sha256_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
 def _fsync(descriptor: int) -> None:
     _point()
     os.fsync(descriptor)

@@ -1,0 +1,205 @@
+"""Runs one job: builds what its spec names, drives its recipe, and keeps everything a step yields."""
+
+import asyncio
+import errno
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tunesmith.core import durable
+from tunesmith.core.errors import Conflict, JobStopped
+from tunesmith.core.types import Finding
+from tunesmith.grading import build_grader
+from tunesmith.health.rules import examine
+from tunesmith.recipes import dpo, rft, sft
+from tunesmith.recipes.report import StepReport
+from tunesmith.services import checkpoints
+from tunesmith.services.card import build_card
+from tunesmith.services.engine import Engine, engine_of
+from tunesmith.services.prepare import prepare_dpo, prepare_rft, prepare_sft
+from tunesmith.services.report import write_report
+from tunesmith.services.run_folder import RUNS, RunFolder
+from tunesmith.spec import AnySpec, DpoSpec, RftSpec, build_spec
+
+Steps = AsyncIterator[StepReport]
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Whoever looks on: told what happens, asked nothing."""
+
+    started: Callable[[RunFolder, int, list[str]], None] = lambda run, num_steps, notes: None
+    """(run, planned steps, notes) once data and model are ready."""
+    stepped: Callable[[StepReport], None] = lambda report: None
+    found: Callable[[Finding], None] = lambda finding: None
+    """A finding that was not there before."""
+
+
+def start(spec: AnySpec, watcher: Watcher = Watcher()) -> RunFolder:
+    """Run a new job to its end in this process; refused input leaves nothing behind.
+
+    Raises:
+        UserError: the spec, dataset, model or grader cannot be used.
+        JobStopped: the job ended itself; the folder says why and can be resumed.
+        KeyboardInterrupt: the user stopped it; the folder can be resumed.
+    """
+    folder = Path(spec.output_dir) if spec.output_dir else _new_folder(spec)
+    run = RunFolder(folder)
+    if (folder / "state.json").exists():
+        run.create({}, spec.kind)  # refuses with the mend
+    return asyncio.run(_guarded(run, spec, watcher, resumed=False))
+
+
+def resume(run: RunFolder, watcher: Watcher = Watcher()) -> RunFolder:
+    """Go on after the newest whole checkpoint; ends with the same bits as a run that was never stopped."""
+    state = run.state()
+    if state.state in ("COMPLETED", "EARLY_STOPPED"):
+        raise Conflict(str(run.path), f"is {state.state}: there is nothing to resume", "Start a new run from its spec")
+    return asyncio.run(_guarded(run, build_spec(run.spec()), watcher, resumed=True))
+
+
+async def _guarded(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool) -> RunFolder:
+    """Whatever ends the job, its state says so and why."""
+    try:
+        await _work(run, spec, watcher, resumed)
+    except JobStopped as e:
+        _record(run, "FAILED", str(e))
+        raise
+    except asyncio.CancelledError:
+        _record(run, "PAUSED", "interrupted by the user")
+        raise
+    except OSError as e:
+        if e.errno != errno.ENOSPC:
+            raise
+        size = sum(p.stat().st_size for p in (run.path / "checkpoints").rglob("*") if p.is_file())
+        needed = f"a checkpoint needs about {max(1, size // 2**20)} MB"
+        _record(run, "PAUSED", f"disk full; {needed}")
+        raise JobStopped(str(run.path), f"the disk is full; {needed}", f"Make room, then: {resume_line(run)}") from e
+    return run
+
+
+def resume_line(run: RunFolder) -> str:
+    return f"tunesmith resume {run.path}"
+
+
+def _record(run: RunFolder, state: str, reason: str) -> None:
+    """State and log, as far as the disk lets us; what matters, the last checkpoint, is whole already."""
+    if not (run.path / "state.json").exists():
+        return
+    try:
+        run.set_state(state, reason=reason)
+        run.log(f"{state}: {reason}")
+    except OSError:
+        pass  # a full disk: the caller is told the same in words
+
+
+async def _work(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool) -> None:
+    async with AsyncExitStack() as stack:
+        engine = engine_of(spec)
+        checkpoint = checkpoints.newest(run) if resumed else None
+        if checkpoint:
+            engine.trainer.load_state(checkpoint.folder)
+        after, state = (checkpoint.step, checkpoint.state) if checkpoint else (-1, {})
+        steps, num_steps, notes = await _recipe(spec, engine, stack, after, state)
+        if resumed:
+            run.rewind(checkpoint.metrics_size if checkpoint else 0, after)
+            notes.append(f"resumed after step {after}" if checkpoint else "no whole checkpoint: began anew")
+        else:
+            run.create(spec.model_dump(), spec.kind)
+        run.set_state("RUNNING", num_steps=num_steps, step=max(after, 0))
+        for note in (*notes, *spec.warnings(), *engine.renderer.notes):
+            run.log(note)
+        watcher.started(run, num_steps, [*notes, *spec.warnings(), *engine.renderer.notes])
+        stopped = ""
+        async for report in steps:
+            _keep(run, spec, engine, report, num_steps, watcher)
+            stopped = report.early_stop
+            if stopped:
+                break
+        _finish(run, spec, engine, stopped)
+
+
+async def _recipe(
+    spec: AnySpec, engine: Engine, stack: AsyncExitStack, after: int, state: Any
+) -> tuple[Steps, int, list[str]]:
+    """The job's steps, how many there will be, and what its data had to say; nothing is spent yet."""
+    context = engine.model.config.max_positions
+    if isinstance(spec, RftSpec):
+        prompts = prepare_rft(spec, engine.renderer, context)
+        grader = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
+        await stack.enter_async_context(grader)
+        train, held = prompts.train, prompts.heldout
+        job = rft.RftJob(spec, train, held, engine.renderer, engine.sampler, engine.trainer, grader)
+        return rft.run(job, after, state), job.num_steps, list(prompts.notes)
+    if isinstance(spec, DpoSpec):
+        pairs = prepare_dpo(spec, engine.renderer, context)
+        compare = dpo.DpoJob(spec, pairs.train, pairs.heldout, engine.trainer)
+        return dpo.run(compare, after, state), compare.num_steps, list(pairs.notes)
+    data = prepare_sft(spec, engine.renderer, context)
+    imitate = sft.SftJob(spec, data.train, data.heldout, engine.trainer)
+    return sft.run(imitate, after, state), imitate.num_steps, list(data.notes)
+
+
+def _keep(run: RunFolder, spec: AnySpec, engine: Engine, report: StepReport, num_steps: int, watcher: Watcher) -> None:
+    """Store a step in the order that a crash can be undone in: data, then the checkpoint that counts it."""
+    for log in report.logs:
+        run.write_rollouts(log.name, report.step, log.groups, log.judged, engine.renderer.decode)
+    size = run.append_metrics(report.step, report.metrics)
+    run.append_timing(report.step, report.timing)
+    if report.best:
+        checkpoints.save_best(run, engine.trainer, report.step)
+    last = report.step == num_steps or bool(report.early_stop)
+    _examine(run, spec, watcher, finished=last)
+    if last or report.step % spec.save_every == 0:
+        checkpoints.save(run, engine.trainer, report.step, size, report.state)
+    run.set_state("RUNNING", step=report.step)
+    watcher.stepped(report)
+
+
+def _examine(run: RunFolder, spec: AnySpec, watcher: Watcher, finished: bool) -> None:
+    known = {(f.rule, f.level) for f in run.findings()}
+    findings = examine(run.metrics(), spec.model_dump(), finished)
+    if findings != run.findings():
+        run.write_findings(findings)
+    for finding in findings:
+        if (finding.rule, finding.level) not in known:
+            watcher.found(finding)
+
+
+def _finish(run: RunFolder, spec: AnySpec, engine: Engine, early_stop: str) -> None:
+    """Publish the result: the best weights where held-out loss chose them, else the last."""
+    chosen = checkpoints.best(run)
+    if chosen and chosen.step != run.state().step:
+        engine.trainer.load_state(chosen.folder)
+        run.log(f"the weights of step {chosen.step} had the lowest held-out loss and are the result")
+    final = run.path / ("adapter" if spec.lora_rank else "model")
+    temporary = final.with_name(f".tmp-{final.name}")
+    if temporary.exists():
+        shutil.rmtree(temporary)
+    engine.trainer.export(temporary)
+    durable.commit_folder(temporary, final)
+    run.set_state("EARLY_STOPPED" if early_stop else "COMPLETED", reason=early_stop)
+    run.write_card(build_card(run).as_dict(spec.kind))
+    write_report(run)
+
+
+def _new_folder(spec: AnySpec) -> Path:
+    stamp = datetime.now().strftime("%m%d-%H%M%S")
+    return RUNS / f"{spec.kind}-{Path(spec.dataset).stem}-{stamp}-{os.getpid()}"
+
+
+def check(spec: AnySpec) -> Engine:
+    """Everything a job would refuse, refused now: model, data and grader. Nothing is written."""
+
+    async def inspect() -> Engine:
+        async with AsyncExitStack() as stack:
+            engine = engine_of(spec)
+            await _recipe(spec, engine, stack, -1, {})
+            return engine
+
+    return asyncio.run(inspect())
