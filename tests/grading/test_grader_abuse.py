@@ -120,13 +120,13 @@ def kills_parent():
 def sees_environment(): return {"reward": 0.5} if "TUNESMITH_TEST_SECRET" not in os.environ else 1.0
 """
 
-FAILURES = {
+# Failures that cost the process, then failures that it survives.
+DEADLY = {
     "sleep": "timeout",
     "busy_loop": "timeout",
     "slow_pattern": "timeout",
     "hang_async": "timeout",
     "catches_sigterm": "timeout",
-    "exit_0": "error",
     "exit_now": "crash",
     "segfault": "crash",
     "kill_self": "crash",
@@ -135,10 +135,14 @@ FAILURES = {
     "children_in_own_sessions": "processes",
     "memory_hog": "memory",
     "memory_hog_in_steps": "memory",
-    "gigabyte_of_output": "error",
-    "big_file": "error",
     "closes_everything": "crash",
     "writes_on_every_descriptor": "crash",
+    "raises_memory": "memory",
+}
+SURVIVED = {
+    "exit_0": "error",
+    "gigabyte_of_output": "error",
+    "big_file": "error",
     "returns_nan": "bad_value",
     "returns_inf": "bad_value",
     "returns_text": "bad_value",
@@ -150,7 +154,6 @@ FAILURES = {
     "raises": "error",
     "raises_base": "error",
     "raises_interrupt": "error",
-    "raises_memory": "memory",
     "raises_unprintable": "error",
 }
 HARMLESS = [
@@ -197,15 +200,31 @@ async def abused(evaluator, do, timeout_s=TIMEOUT_S, memory_mb=256):
         return bad, took, recovery, grader.stats()
 
 
-@pytest.mark.parametrize(("do", "label"), FAILURES.items())
+@pytest.mark.parametrize(("do", "label"), DEADLY.items())
 def test_an_abuse_is_a_labelled_failure_and_the_slot_is_soon_free(evaluator, do, label):
     bad, took, recovery, stats = asyncio.run(abused(evaluator, do))
     assert isinstance(bad, GradingError), bad
     assert bad.label == label, bad
     assert stats.failures == {label: 1}
+    assert stats.restarts >= 1
     assert recovery < 2
     if label == "timeout":
         assert TIMEOUT_S <= took < TIMEOUT_S + 1
+
+
+def test_failures_that_a_worker_survives_have_labels_and_touch_no_other_call(evaluator):
+    async def one_after_another():
+        async with build_grader(evaluator, timeout_s=10, memory_mb=256, workers=1) as grader:
+            found = {}
+            for do in SURVIVED:
+                bad = (await outcome(grader, do))[0]
+                found[do] = bad.label if isinstance(bad, GradingError) else bad
+                assert (await outcome(grader, "honest"))[0] == 0.25, do
+            return found, grader.stats()
+
+    found, stats = asyncio.run(one_after_another())
+    assert found == SURVIVED
+    assert stats.restarts == 0
 
 
 @pytest.mark.parametrize("do", HARMLESS)

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -52,6 +51,14 @@ def order(completion, row):
 
 def doubled(completion, row):
     return neighbour.double(row["answer"])
+
+def litters(completion, row):
+    found = len(os.listdir())
+    os.makedirs("a/b")
+    open("c", "w").close()
+    os.chdir("a")
+    print("litter")
+    return found
 
 def steps_aside(completion, row):
     if row.get("die"):
@@ -284,6 +291,10 @@ def test_an_innocent_call_does_not_pay_for_an_earlier_one(folder):
     assert innocent == Score(1.0)
 
 
+def test_every_call_starts_in_an_empty_folder(folder):
+    assert grade(f"{folder}/mine.py::litters", {}, {}, {}) == [Score(0.0)] * 3
+
+
 def test_a_cancelled_call_leaves_the_pool_in_order(tmp_path):
     (tmp_path / "slow.py").write_text("import time\ndef grade(c, r):\n    time.sleep(r['s'])\n    return r['s']\n")
 
@@ -341,7 +352,9 @@ async def main():
     await asyncio.sleep(60)
 asyncio.run(main())
 """
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, env={"TMPDIR": str(folder)}, text=True
+    )
     assert parent.stdout is not None
     worker = int(parent.stdout.readline())
     parent.send_signal(signal.SIGKILL)

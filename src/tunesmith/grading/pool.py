@@ -5,8 +5,8 @@ import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -87,8 +87,8 @@ class GraderPool:
             UserError: a file cannot be imported (with the end of the traceback), or lacks the function.
         """
         if self._in_workers:
-            async with self._free:
-                await self._idle[-1].ready()
+            async with self._slot() as slot:
+                await slot.ready()
 
     async def __call__(self, rollout: Rollout, row: Row) -> Score:
         """The score of a rollout's text.
@@ -134,11 +134,17 @@ class GraderPool:
             request = json.dumps(fields)
         except (TypeError, ValueError, RecursionError) as e:
             raise GradingError("bad_row", f"the row does not fit in JSON: {e}") from None
+        async with self._slot() as slot:
+            with self._clock():
+                return await slot.grade(request_id, request)
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[Slot]:
+        """A free slot for the length of one grading, the last used first, so that a light load keeps one process."""
         async with self._free:
             slot = self._idle.pop()
             try:
-                with self._clock():
-                    return await slot.grade(request_id, request)
+                yield slot
             finally:
                 self._idle.append(slot)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 _FREE_USERS = range(60578, 61184)
 """User ids that no convention hands out (systemd's map of the uid space)."""
 
+_MOST_LOOKS = 50
+
 
 def unused_user() -> int | None:
     """A user id that nobody and no process has, when this process may hand it out; None when it is not root."""
@@ -21,29 +23,35 @@ def unused_user() -> int | None:
 
 
 def members(leader: int, user: int | None) -> list[int]:
-    """Live processes of a worker: those of its own user, else those of its session or process group."""
+    """Live processes of a worker: those of its own user, else those of its session, its group and its descendants."""
     if user is not None:
         return [pid for pid, owner in _users() if owner == user]
-    found = []
+    parents = {}
+    found = set()
     for pid in _pids():
-        with suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            if fields[0] not in "ZX" and str(leader) in (fields[2], fields[3]):
-                found.append(pid)
-    return found
+        with suppress(OSError, IndexError):
+            state, parent, group, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+            if state not in "ZX":
+                parents[pid] = int(parent)
+                if str(leader) in (group, session):
+                    found.add(pid)
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found)
 
 
 def kill_all(leader: int, user: int | None) -> None:
     """Kill the group at once, then whoever left it, again until a look finds nobody: a fork bomb races with us."""
+    left = members(leader, user)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
-    for _ in range(50):
-        left = members(leader, user)
-        if not left:
-            return
+    for _ in range(_MOST_LOOKS):
         for pid in left:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        left = members(leader, user)
+        if not left:
+            return
 
 
 def _users() -> list[tuple[int, int]]:
