@@ -84,6 +84,11 @@ def test_a_sequence_without_trained_tokens_leaves_the_denominators():
     assert beside["gradients"] == [[0.0, 0.0], alone["gradients"][0]]
 
 
+def test_tokens_are_counted_whatever_their_weight():
+    # two trained tokens, on policy: -(0.5 + 2) / 2
+    assert evaluate("dapo", [{**GOOD, "weights": [0.5, 2.0]}])["loss"] == pytest.approx(-1.25)
+
+
 def test_numpy_columns_are_taken_and_left_alone():
     row = {name: np.array(values, np.float32) for name, values in GOOD.items()}
     assert evaluate("grpo", [row]) == evaluate("grpo", [GOOD])
@@ -100,7 +105,7 @@ def test_numpy_columns_are_taken_and_left_alone():
     ],
 )
 def test_settings_of_a_job_are_fields_of_the_loss(settings, other):
-    rows = lists(random_batch([3, 2]))
+    rows = lists(random_batch([5, 1, 4, 3, 2, 6]))
     assert evaluate("grpo", rows, **settings) == evaluate("grpo", rows, **other)
 
 

@@ -114,7 +114,7 @@ def _columns(where: str, sequence: Mapping[str, Any], needed: Collection[str]) -
 
 def _numbers(where: str, values: Any) -> NDArray[np.float64]:
     try:
-        column = np.array(values, np.float64)
+        column = np.asarray(values, np.float64)
     except (TypeError, ValueError):
         raise UserError(where, f"not a list of numbers (got {values!r:.80})", "Give one number per token") from None
     if column.ndim != 1 or not column.size:
