@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from tunesmith.models.config import DecoderConfig
 from tunesmith.models.lora import Adapter, Pair, Target
-from tunesmith.models.moe import SparseMlp
+from tunesmith.models.moe import Experts, SparseMlp
 from tunesmith.models.rope import inverse_frequencies, rotate, rotation
 
 
@@ -68,7 +68,8 @@ class Layer(nn.Module):
             qk = F.rms_norm(qk, qk.shape[-1:], None, self.eps) * weight
         q, k = rotate(qk, cosine, sine).split([self.heads, self.kv_heads], 1)
         x = x + self.o(attend(self.index, q, k, v), adapter)
-        return x + self.mlp(F.rms_norm(x, x.shape[-1:], self.post_norm, self.eps), adapter)
+        out: Tensor = x + self.mlp(F.rms_norm(x, x.shape[-1:], self.post_norm, self.eps), adapter)
+        return out
 
 
 class Mlp(nn.Module):
@@ -129,7 +130,7 @@ class Decoder(nn.Module):
             assert isinstance(layer, Layer), "the decoder is made of Layers"
             yield layer.qkv.target
             yield layer.o.target
-            yield from (m.target for m in layer.mlp.children() if hasattr(m, "target"))
+            yield from (m.target for m in layer.mlp.children() if isinstance(m, Linear | Experts))
         if head:
             yield self.head_target
 

@@ -36,7 +36,7 @@ class _SelectedLogprobs(torch.autograd.Function):
     """d ln p_t / d logits = (onehot_t - p) / temperature, recomputed chunk by chunk in the backward pass."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
@@ -55,7 +55,7 @@ class _SelectedLogprobs(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, targets, temperature, a, b, normaliser = ctx.saved_tensors
         needs_hidden, needs_weight, _, _, needs_a, needs_b = ctx.needs_input_grad
         d_hidden = torch.empty_like(hidden) if needs_hidden else None

@@ -39,8 +39,8 @@ class Pair:
     def spread_b(self, expert: int | None = None) -> Tensor:
         """[out, P * r]: b on the diagonal, times scale."""
         if self.spread is not None:
-            return self.spread[expert] if self.spread.dim() == 3 else self.spread  # type: ignore[index]
-        b = self.b[expert] if self.b.dim() == 3 else self.b  # type: ignore[index]
+            return self.spread[expert] if self.spread.dim() == 3 else self.spread
+        b = self.b[expert] if self.b.dim() == 3 else self.b
         return (torch.block_diag(*b.split(self.parts)) if len(self.parts) > 1 else b) * self.scale
 
     def frozen(self) -> "Pair":

@@ -1,4 +1,4 @@
-"""Adapters in PEFT's format: ``adapter_config.json`` and ``adapter_model.safetensors``, one A and B per plain linear."""
+"""Adapters in PEFT's format, ``adapter_config.json`` and ``adapter_model.safetensors``: one A and B per linear."""
 
 import json
 from pathlib import Path
@@ -12,6 +12,8 @@ from tunesmith.core.errors import NotFound, UserError
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.lora import ALPHA, Adapter, Target, factors, new_adapter
 
+MAKES_IT_ANOTHER = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out", "lora_bias")
+"""Settings of PEFT under which A and B alone, or as they are stored, do not say what the adapter adds."""
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
@@ -39,8 +41,19 @@ def save_adapter(adapter: Adapter, folder: Path, base_model: str) -> None:
         "use_dora": False,
         "inference_mode": True,
         "target_modules": modules,
+        **_dense_beside_experts(adapter),
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _dense_beside_experts(adapter: Adapter) -> dict[str, list[str]]:
+    """In a model with experts peft takes gate_proj, up_proj and down_proj for theirs alone; the MLPs of its dense
+    layers it finds only as parameters."""
+    if not any(t.experts for t in adapter.targets.values()):
+        return {}
+    dense = (t for name, t in adapter.targets.items() if name.endswith((".gate_up", ".down")) and not t.experts)
+    names = [f"{part}.weight" for target in dense for part, _ in target.parts]
+    return {"target_parameters": names} if names else {}
 
 
 def load_adapter(folder: Path, model: Decoder) -> Adapter:
@@ -50,7 +63,7 @@ def load_adapter(folder: Path, model: Decoder) -> Adapter:
         NotFound: no adapter here.
         UserError: another base model's shapes, another kind of adapter, or factors this decoder cannot hold.
     """
-    config = _read_config(folder)
+    rank, alpha = _read_config(folder / CONFIG)
     try:
         flat = load_file(folder / WEIGHTS)
     except FileNotFoundError:
@@ -58,10 +71,10 @@ def load_adapter(folder: Path, model: Decoder) -> Adapter:
     except SafetensorError as e:
         raise UserError(str(folder / WEIGHTS), f"is damaged: {e}", "Copy the file again from its source") from None
     head = any("lm_head" in name for name in flat)
-    adapter = new_adapter(model.targets(head), config["r"], 0, model.device)
+    adapter = new_adapter(model.targets(head), rank, 0, model.device)
     with torch.no_grad():
         for name, pair in adapter.pairs.items():
-            scale = config["lora_alpha"] / config["r"] / pair.scale
+            scale = alpha / rank / pair.scale
             plain = _plain_names(adapter.targets[name])
             if adapter.targets[name].shares:
                 _refuse_unshared(flat, adapter.targets[name], folder)
@@ -73,17 +86,25 @@ def load_adapter(folder: Path, model: Decoder) -> Adapter:
     return adapter
 
 
-def _read_config(folder: Path) -> dict[str, float | int | str]:
-    path = folder / CONFIG
+def _read_config(path: Path) -> tuple[int, float]:
+    """(rank, alpha); alpha is such that the scale is alpha / rank, whatever the file calls it."""
     if not path.is_file():
-        raise NotFound(str(folder), f"no {CONFIG} here", "Give an adapter folder in PEFT format, or a run folder")
-    config = json.loads(path.read_text("utf-8"))
-    plain = not config.get("use_dora") and not config.get("rank_pattern") and not config.get("alpha_pattern")
-    if config.get("peft_type") != "LORA" or not plain or config.get("bias", "none") != "none":
-        raise UserError(str(path), "is not a plain LoRA adapter", "Supported: LoRA of one rank, without bias or DoRA")
-    if config.get("use_rslora"):
-        config["lora_alpha"] *= config["r"] ** 0.5
-    return config  # type: ignore[no-any-return]
+        raise NotFound(str(path.parent), f"no {CONFIG} here", "Give an adapter folder in PEFT format, or a run folder")
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except ValueError as e:
+        raise UserError(str(path), f"is not JSON: {e}", "Copy the file again from its source") from None
+    if not isinstance(config, dict):
+        raise UserError(str(path), f"holds {type(config).__name__}, no object", "Copy the file again from its source")
+    strange = [key for key in MAKES_IT_ANOTHER if config.get(key)]
+    if config.get("peft_type") != "LORA" or strange or config.get("bias", "none") != "none":
+        why = f" (it has {', '.join(strange)})" if strange else ""
+        supported = "Supported: LoRA of one rank, without bias or DoRA"
+        raise UserError(str(path), f"is not a plain LoRA adapter{why}", supported)
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not (isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float)):
+        raise UserError(str(path), f"no LoRA has r {rank!r} and lora_alpha {alpha!r}", "Copy it again from its source")
+    return rank, alpha * rank**0.5 if config.get("use_rslora") else alpha
 
 
 def _plain_names(target: Target) -> list[str]:
