@@ -203,6 +203,14 @@ def test_arguments_of_tool_calls_are_never_quoted_twice(how: str, expected: str)
     assert call["function"]["arguments"] == '{"x":1}', "the caller's message is left alone"  # type: ignore[index]
 
 
+@pytest.mark.parametrize("content", ["m.content", "m.content | string", "(m.content if m.content is string else '')"])
+def test_a_call_without_text_is_no_text_to_any_template(content: str) -> None:
+    template = CHATML.replace("m.content", f"{content} + (m.tool_calls[0].function.name if m.tool_calls else '')")
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    for message in (said(None, tool_calls=[call]), {"role": "assistant", "tool_calls": [call]}):
+        assert trained(renderer(template), [user("u"), message]) == [("f<|im_end|>", 1.0)]
+
+
 @pytest.mark.parametrize(
     ("template", "words"),
     [
@@ -227,6 +235,14 @@ def test_a_conversation_that_begins_with_a_trained_assistant_is_refused() -> Non
     with pytest.raises(UserError, match="begins with the assistant"):
         renderer().conversation([said("a"), user("u")])
     assert trained(renderer(), [said("a", weight=0), user("u"), said("b")]) == [("b<|im_end|>", 1.0)]
+
+
+@pytest.mark.parametrize(("shown", "noted"), [("m.content", True), ("(m.reasoning_content or '') + m.content", False)])
+def test_reasoning_that_the_template_leaves_out_is_noted(shown: str, noted: bool) -> None:
+    r = renderer(CHATML.replace("m.content", shown))
+    text = "b<|im_end|>" if noted else "why b<|im_end|>"
+    assert trained(r, [user("u"), said("b", reasoning_content="why ")]) == [(text, 1.0)]
+    assert any("reasoning_content" in note for note in r.notes) == noted
 
 
 def test_half_a_character_is_refused() -> None:

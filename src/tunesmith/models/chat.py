@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from tunesmith.core.types import Floats, Ints
 Messages = Sequence[Mapping[str, Any]]
 Tools = Sequence[Mapping[str, Any]]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+TEMPLATE_FAILURES = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+"""What running a template on messages it was not written for can raise."""
 EMPTY_THOUGHT = re.compile(r"(?:<think>)?\s*</think>\n*")
 """What reasoning templates put before an answer that has no reasoning; the prompt may hold its first half."""
 
@@ -147,6 +149,8 @@ class ChatRenderer:
             if last and not self._stops(text[start:end]):
                 self._note("the chat template does not end a turn: the end token is added to the last one")
                 text, end = text[:end] + self._end_text, end + len(self._end_text)
+            if str(message.get("reasoning_content") or "").strip() not in text[start:end]:
+                self._note("the chat template leaves reasoning_content out: it is not trained")
             spans.append(Span(start, end, _weight(message)))
         return text, spans
 
@@ -190,28 +194,39 @@ class ChatRenderer:
                 add_generation_prompt=ask,
                 tokenize=False,
             )
-        except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as e:
+        except TEMPLATE_FAILURES as e:
             mend = "Change the messages to what the model's template takes, or give the model another template"
             raise UserError("messages", f"the chat template refuses them: {e}".rstrip("."), mend) from None
         return str(text)
 
     def _prepared(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """A message as templates expect it: no loss weight, arguments of tool calls as the template reads them."""
+        """A message as the template takes it: no loss weight, tool calls and an absent content in its own style."""
         out = {k: v for k, v in message.items() if k != "weight"}
-        if out.get("tool_calls") and not self._keeps_arguments:
-            out["tool_calls"] = [_with_parsed_arguments(call) for call in out["tool_calls"]]
+        if out.get("tool_calls"):
+            absent, keeps_text = self._call_style
+            out["content"] = absent if out.get("content") is None else out["content"]
+            out["tool_calls"] = (
+                out["tool_calls"] if keeps_text else list(map(_with_parsed_arguments, out["tool_calls"]))
+            )
         return out
 
     @cached_property
-    def _keeps_arguments(self) -> bool:
-        """Whether the template writes arguments that are text as they are, rather than quoting them once more."""
-        arguments = '{"x": 1}'
-        call = {"id": "call00001", "type": "function", "function": {"name": "f", "arguments": arguments}}
-        messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
-        try:
-            return arguments in self.tokenizer.apply_chat_template(messages, tokenize=False)
-        except (TemplateError, TypeError, ValueError, LookupError, AttributeError):
-            return False
+    def _call_style(self) -> tuple[str | None, bool]:
+        """(content of a call without text, arguments stay text): what the template writes out as OpenAI means it.
+
+        Some templates fail on a content of null or write None; some quote arguments that are text once more.
+        """
+        arguments = '{"x":1}'
+        for absent, given in product((None, ""), (arguments, json.loads(arguments))):
+            call = {"id": "call00001", "type": "function", "function": {"name": "f", "arguments": given}}
+            asked = {"role": "user", "content": "a"}, {"role": "assistant", "content": absent, "tool_calls": [call]}
+            try:
+                text = self.tokenizer.apply_chat_template(list(asked), tokenize=False)
+            except TEMPLATE_FAILURES:
+                continue
+            if "None" not in text and (given is not arguments or arguments in text):
+                return absent, given is arguments
+        return "", False
 
     def _learn_turn_end(self) -> None:
         """Stop at the token with which the template ends a turn, even where the model's files forget it."""
