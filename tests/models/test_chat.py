@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from tunesmith.core.errors import NotFound, UserError
@@ -137,6 +137,18 @@ def test_a_turn_whose_prompt_is_rewritten_is_refused() -> None:
         r.conversation([user("u"), said("a"), user("v"), said("b")])
 
 
+def test_a_rewritten_history_of_the_same_length_is_refused_too() -> None:
+    upper = CHATML.replace("m.content", "(m.content if loop.last else m.content | upper)")
+    with pytest.raises(UserError, match=r"messages\[1\]"):
+        renderer(upper).conversation([user("u"), said("1"), user("v"), said("2")])
+
+
+def test_a_turn_that_begins_otherwise_than_its_prompt_is_refused() -> None:
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    with pytest.raises(UserError, match=r"messages\[1\].*begin with its own prompts"):
+        renderer(template + "{% if add_generation_prompt %}Answer: {% endif %}").conversation([user("u"), said("a")])
+
+
 BARE = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}={% endif %}"
 
 
@@ -160,6 +172,22 @@ def test_the_template_s_end_of_turn_becomes_a_stop_token() -> None:
     assert [r.piece(i) for i in r.stop_ids] == ["</s>", "<|im_end|>"]
     assert any("<|im_end|>" in note for note in r.notes)
     assert renderer().notes == []
+
+
+def test_an_ordinary_token_after_a_turn_is_no_stop_token() -> None:
+    r = renderer(CHATML.replace("<|im_end|>", "</think>"), ("</s>",))
+    assert [r.piece(i) for i in r.stop_ids] == ["</s>"]
+
+
+def test_the_first_token_is_never_trained() -> None:
+    tokenizer = byte_tokenizer(None)
+    tokenizer.bos_token = "<|im_start|>"
+    bos = ("<|im_start|>", tokenizer.bos_token_id)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(f"{bos[0]} $A", None, [bos])
+    r = ChatRenderer(tokenizer, [tokenizer.eos_token_id])
+    assert r.bos == (tokenizer.bos_token_id,)
+    assert r.preview([said("a")]) == [("<|im_start|>", 0.0), ("a</s>", 1.0)]
+    assert r.prompt([user("a")]).tolist() == r.encode("a").tolist() == tokenizer("a").input_ids
 
 
 def test_without_a_template_messages_are_joined_and_this_is_said() -> None:

@@ -176,7 +176,7 @@ class ChatRenderer:
         before = self._render(messages[:-1], tools, ask=False)
         content = _content(messages[-1])
         opening, rest = asked[len(before) :], text[len(before) :]
-        at = rest.find(content) if content else max(i for i in range(len(rest) + 1) if opening.startswith(rest[:i]))
+        at = rest.rfind(content) if content else max(i for i in range(len(rest) + 1) if opening.startswith(rest[:i]))
         fits = asked.startswith(before) and text.startswith(before) and at >= 0 and opening.startswith(rest[:at])
         if not fits:
             problem = "the chat template writes this turn otherwise than when it is sampled"
