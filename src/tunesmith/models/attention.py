@@ -5,34 +5,29 @@ Legend: N packed tokens, h heads, d head size, P prefix tokens, G members, S lon
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tunesmith.models.exact_attention import exact_attention, parts_of
+from tunesmith.models.layout import Family
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """Sequences that begin alike. A sequence of its own has prefix 0 and one suffix."""
-
-    start: int
-    """First packed row."""
-    prefix: int
-    """Shared tokens; their rows come first."""
-    suffixes: tuple[int, ...]
-    """Own tokens of each member, at least 1."""
+__all__ = ["Family", "PackedAttention"]
 
 
 class PackedAttention:
-    """Every token sees its own sequence up to itself, and nothing of the others."""
+    """Every token sees its own sequence up to itself, and nothing of the others; on a CPU with ``exact_attention``."""
 
     def __init__(self, families: Sequence[Family], windows: Sequence[int | None], device: torch.device) -> None:
         self.families, self.windows = families, windows
+        self.parts = parts_of(families, device) if device.type == "cpu" else None
         self.rows = [_padded_rows(f, device) if len(f.suffixes) > 1 else None for f in families]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         window = self.windows[layer]
+        if self.parts is not None:
+            return exact_attention(q, k, v, self.parts, window)
         pieces: list[Tensor] = []
         for family, rows in zip(self.families, self.rows, strict=True):
             end = family.start + family.prefix

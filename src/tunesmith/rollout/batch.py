@@ -13,8 +13,9 @@ from tunesmith.core.ports import Weights
 from tunesmith.core.types import Completion, Floats, Ints, SamplingParams, StopReason
 from tunesmith.models.attention import Family, PackedAttention
 from tunesmith.models.decoder import Decoder
+from tunesmith.models.exact_attention import QUANTUM, round_up
 from tunesmith.models.lora import Adapter
-from tunesmith.rollout.cache import QUANTUM, Block, CachedAttention, Step, round_up
+from tunesmith.rollout.cache import Block, CachedAttention, Step
 from tunesmith.rollout.draw import Drawn, draw, stream, uniforms
 
 ROWS = 16
@@ -114,16 +115,17 @@ class Batch:
         """Run a prompt alone, so that its bits depend on nothing else; keep its keys and values for the group."""
         slot, length = len(self._groups), len(request.prompt)
         self._prompts.reserve(slot + 2, length)  # one more slot is for padding rows
-        device = self.model.device
-        family = PackedAttention([Family(0, 0, (length,))], self.model.config.windows, device)
+        device, rows = self.model.device, max(length, ROWS)  # padding comes last, where no prompt token can see it
+        family = PackedAttention([Family(0, 0, (rows,))], self.model.config.windows, device)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            self._prompts.put(slot, layer, k, v)
+            self._prompts.put(slot, layer, k[:length], v[:length])
             return family(layer, q, k, v)
 
-        tokens = torch.from_numpy(request.prompt.astype(np.int64)).to(device)
-        hidden = self.model(tokens, torch.arange(length, device=device), attend, self.adapter)
-        first = self.model.logits(hidden[-1:], self.adapter)
+        tokens = torch.from_numpy(np.pad(request.prompt.astype(np.int64), (0, rows - length))).to(device)
+        hidden = self.model(tokens, torch.arange(rows, device=device), attend, self.adapter)
+        end = max(length, ROWS)
+        first = self.model.logits(hidden[end - ROWS : end], self.adapter)[length - 1 - end][None]
         self._groups.append(_Group(request, slot, first, deque(range(request.n))))
         return self._groups[-1]
 
@@ -149,7 +151,7 @@ class Batch:
         groups, seats, ats, tokens, positions = (
             torch.from_numpy(x).to(device) for x in (group, seat, at, token, prompt + at)
         )
-        width = round_up(max(2, *(g.request.n for g in self._groups)), 2)
+        width = round_up(max(4, *(g.request.n for g in self._groups)), 2)
         step = Step(
             group=groups,
             seat=seats,

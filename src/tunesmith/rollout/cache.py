@@ -9,14 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from tunesmith.models.config import DecoderConfig
-
-QUANTUM = 64
-
-
-def round_up(n: int, to: int) -> int:
-    return -(-n // to) * to
+from tunesmith.models.exact_attention import FEWEST_ROWS, QUANTUM, round_up
 
 
 class Block:
@@ -93,10 +89,14 @@ class CachedAttention:
         prompt_v = self.prompts.values[layer][: s.groups, :, : s.prompt]
         q = (q * size**-0.5).view(count, kv, heads // kv, size)
         to_prompt = self._seated(q) @ prompt_k.transpose(-1, -2)  # [G, kv, W * rep, P]
-        scores = torch.cat([self._unseated(to_prompt), q @ own_k.transpose(-1, -2)], -1)
+        repeat = q.shape[2]
+        q = F.pad(q, (0, 0, 0, max(0, FEWEST_ROWS - repeat)))
+        to_own = (q @ own_k.transpose(-1, -2))[:, :, :repeat]
+        scores = torch.cat([self._unseated(to_prompt), to_own], -1)
         weights = (scores + s.bias[self.windows[layer]]).softmax(-1)  # [R, kv, rep, P + S]
         of_prompt, of_own = weights.split([s.prompt, s.own], -1)
-        out = self._unseated(self._seated(of_prompt) @ prompt_v) + of_own @ own_v
+        of_own = F.pad(of_own, (0, 0, 0, max(0, FEWEST_ROWS - repeat)))
+        out = self._unseated(self._seated(of_prompt) @ prompt_v) + (of_own @ own_v)[:, :, :repeat]
         merged: Tensor = out.reshape(count, -1)
         return merged
 

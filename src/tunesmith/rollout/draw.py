@@ -50,7 +50,8 @@ def draw(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, unif
     """
     vocab = logits.shape[-1]
     greedy = temperature == 0
-    logp = (logits / torch.where(greedy, 1.0, temperature)[:, None]).log_softmax(-1)
+    scaled = logits / torch.where(greedy, 1.0, temperature)[:, None]
+    logp = scaled - scaled.logsumexp(-1, keepdim=True)  # as the trainer computes it
     keep = torch.where((top_k == 0) | (top_k > vocab), vocab, top_k).masked_fill(greedy, 1)
     if bool((keep == vocab).all()) and bool((top_p >= 1).all()):
         tokens = _invert(logp.double().exp().cumsum(-1), uniform)

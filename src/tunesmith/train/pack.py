@@ -11,7 +11,7 @@ from tunesmith.core.types import Datum, Ints
 from tunesmith.models.attention import Family
 
 MIN_SHARED = 0.25
-"""Neighbours are packed as one family when at least this share of the longer one is a common beginning."""
+"""A prompt of at least this share of its sequence is always encoded once for all who have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +88,31 @@ def pack(data: Sequence[Datum], device: torch.device, all_tokens: bool = False) 
     )
 
 
+def _prompt(d: Datum) -> int:
+    """Tokens before the first scored one's own input: what a sampler was given; each datum keeps a token beyond it."""
+    scored = np.flatnonzero(d.weights)
+    return min(int(scored[0]) + 1, len(d.tokens) - 1) if len(scored) else 0
+
+
 def _shared(data: Sequence[Datum]) -> list[int]:
-    """Tokens each datum has in common with the one before it, 0 where packing them together would not pay."""
+    """Tokens each datum has in common with the one before it: the whole prompt of both, or 0.
+
+    The parting line is where sampling began, so that trainer and sampler add up the same numbers in the same order.
+    Members are padded to the longest in attention; a short prompt is not worth more than doubling that work.
+    """
+    prompts = [_prompt(d) for d in data]
     out = [0] * len(data)
-    for i in range(1, len(data)):
-        a, b = data[i - 1].tokens, data[i].tokens
-        n = min(len(a), len(b)) - 1  # each member keeps a token of its own
-        differs = np.flatnonzero(a[:n] != b[:n])
-        common = int(differs[0]) if len(differs) else n
-        out[i] = common if common >= MIN_SHARED * max(len(a), len(b)) else 0
+    first = longest = real = 0
+    for i, n in enumerate(prompts):
+        own = len(data[i].tokens) - n
+        same = i > 0 and n == prompts[i - 1] and np.array_equal(data[i - 1].tokens[:n], data[i].tokens[:n])
+        worth = n >= MIN_SHARED * len(data[i].tokens) or max(longest, own) * (i - first + 1) <= 2 * (real + own)
+        if same and worth:
+            out[i] = n
+        else:
+            first = i
+            longest = real = 0
+        longest, real = max(longest, own), real + own
     return out
 
 
@@ -112,7 +128,7 @@ def _layout(data: Sequence[Datum]) -> tuple[tuple[Family, ...], Ints, Ints, list
         j = i + 1
         while j < len(data) and shared[j]:
             j += 1
-        prefix = min(shared[i + 1 : j], default=0)
+        prefix = _prompt(data[i])
         suffixes = tuple(len(d.tokens) - prefix for d in data[i:j])
         families.append(Family(start, prefix, suffixes))
         tokens.append(data[i].tokens[:prefix])

@@ -53,7 +53,7 @@ class Policy:
         """[M] log-probabilities of a pack's targets, in nats at each sequence's temperature."""
         model, adapter = self._weights(reference)
         attend = PackedAttention(p.families, model.config.windows, model.device)
-        hidden = model(p.tokens, p.positions, attend, adapter)[p.rows]
+        hidden = model(p.tokens, p.positions, attend, adapter).index_select(0, p.rows)
         pair = model.head_pair(adapter)
         a, b = (None, None) if pair is None else (pair.a.to(hidden.dtype), pair.spread_b().to(hidden.dtype))
         return selected_logprobs(hidden, model.head_weight, p.targets, p.temperature, a, b)
