@@ -138,7 +138,7 @@ def test_a_turn_whose_prompt_is_rewritten_is_refused() -> None:
 
 
 def test_a_rewritten_history_of_the_same_length_is_refused_too() -> None:
-    upper = CHATML.replace("m.content", "(m.content if loop.last else m.content | upper)")
+    upper = CHATML.replace("m.content", "(m.content | upper if messages | length > 2 else m.content)")
     with pytest.raises(UserError, match=r"messages\[1\]"):
         renderer(upper).conversation([user("u"), said("1"), user("v"), said("2")])
 
