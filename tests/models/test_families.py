@@ -73,8 +73,8 @@ def test_real_checkpoints_equal_transformers(model: str, shared_data: Path) -> N
     folder = shared_data / "models" / model
     mine = ours(folder)
     tokens = random_tokens(60, mine.config.vocab)
-    # Their logits reach 17, where float32 itself is 1e-6 apart and transformers' own two attentions differ by 1.5e-5.
-    torch.testing.assert_close(logits(mine, tokens), hf_logits(reload(folder), tokens), atol=1e-5, rtol=1e-6)
+    # Their logits reach 17, so float32 alone is worth 1e-5: transformers' own two attentions differ by up to 2.1e-5.
+    torch.testing.assert_close(logits(mine, tokens), hf_logits(reload(folder), tokens), atol=2e-5, rtol=0)
 
 
 def test_stories260k_tells_its_published_story(shared_data: Path) -> None:
