@@ -83,12 +83,12 @@ def _part(prefix: slice, starts: Sequence[int], lengths: Sequence[int], device: 
 
 def exact_attention(q: Tensor, k: Tensor, v: Tensor, parts: Sequence[Part], window: int | None) -> Tensor:
     """[N, h, d], [N, g, d], [N, g, d] -> [N, h * d], differentiable."""
-    return _ExactAttention.apply(q, k, v, parts, window)  # type: ignore[no-any-return]
+    return _ExactAttention.apply(q, k, v, parts, window)  # type: ignore[no-any-return,no-untyped-call]
 
 
 class _ExactAttention(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, parts: Sequence[Part], window: int | None
     ) -> Tensor:
         out = torch.empty_like(q)
@@ -104,7 +104,7 @@ class _ExactAttention(torch.autograd.Function):
         return out.flatten(1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out = ctx.saved_tensors
         dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
         grad = grad.view_as(q)

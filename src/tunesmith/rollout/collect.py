@@ -26,7 +26,7 @@ async def collect_group(
     """n attempts at one prompt, each graded as soon as all are sampled."""
     completions = await sampler.sample(prompt.tokens, params, n)
     attempts = [single_turn(prompt.tokens, c, params.temperature, decode) for c in completions]
-    graded = await asyncio.gather(*(_grade(a, prompt.row, grader) for a in attempts))
+    graded = await asyncio.gather(*(grade(a, prompt.row, grader) for a in attempts))
     return Group(prompt.prompt_id, prompt.row, tuple(graded))
 
 
@@ -42,7 +42,8 @@ def single_turn(prompt: Ints, c: Completion, temperature: float, decode: Callabl
     return Rollout((segment,), decode(c.tokens), c.version, c.stop)
 
 
-async def _grade(rollout: Rollout, row: Row, grader: Grader) -> Rollout:
+async def grade(rollout: Rollout, row: Row, grader: Grader) -> Rollout:
+    """The rollout with its score, or with what went wrong."""
     try:
         return replace(rollout, score=await grader(rollout, row))
     except GradingError as e:

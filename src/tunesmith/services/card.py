@@ -106,13 +106,17 @@ def current_card(run: RunFolder) -> dict[str, Any]:
 
 def change_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float] | None:
     """95% interval of the mean of after - before, paired row by row (Student's t); None for fewer than two rows."""
-    changes = [b - a for a, b in zip(before, after, strict=True)]
-    if len(changes) < 2:
+    return mean_interval([b - a for a, b in zip(before, after, strict=True)])
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """95% interval of a mean (Student's t); None for fewer than two values."""
+    if len(values) < 2:
         return None
-    freedom = len(changes) - 1
+    freedom = len(values) - 1
     quantile = T975[freedom - 1] if freedom <= len(T975) else 1.96 + 2.4 / freedom
-    half = quantile * stdev(changes) / math.sqrt(len(changes))
-    return fmean(changes) - half, fmean(changes) + half
+    half = quantile * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
 
 
 def _change_interval(run: RunFolder) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""The compute of one process: model, policy, trainer and sampler built from a spec; the one place that picks devices."""
+"""The compute of one process: model, policy, trainer, sampler built from a spec; the one place that picks devices."""
 
 import os
 from dataclasses import dataclass

@@ -44,7 +44,7 @@ def adapter_folder(name: str) -> Path:
 
 def tuned(run: Path) -> tuple[Path, Path | None]:
     """(base model folder, adapter folder or None) that serve what a run trained, or a plain model or adapter folder."""
-    if run.name == "embedded" and not run.exists():
+    if str(run) == "embedded":
         return embedded_model(), None
     if (run / "model" / "config.json").is_file():
         return run / "model", None
@@ -53,3 +53,7 @@ def tuned(run: Path) -> tuple[Path, Path | None]:
     adapter = adapter_folder(str(run))
     recorded = json.loads((adapter / ADAPTER_CONFIG).read_text("utf-8"))["base_model_name_or_path"]
     return base_model(recorded), adapter
+
+
+def adapter_rank(adapter: Path) -> int:
+    return int(json.loads((adapter / ADAPTER_CONFIG).read_text("utf-8"))["r"])

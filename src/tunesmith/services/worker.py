@@ -4,12 +4,11 @@ import asyncio
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from tunesmith.core import durable
 from tunesmith.core.errors import Conflict, JobStopped
@@ -40,7 +39,10 @@ class Watcher:
     """A finding that was not there before."""
 
 
-def start(spec: AnySpec, watcher: Watcher = Watcher()) -> RunFolder:
+SILENT = Watcher()
+
+
+def start(spec: AnySpec, watcher: Watcher = SILENT) -> RunFolder:
     """Run a new job to its end in this process; refused input leaves nothing behind.
 
     Raises:
@@ -55,7 +57,7 @@ def start(spec: AnySpec, watcher: Watcher = Watcher()) -> RunFolder:
     return asyncio.run(_guarded(run, spec, watcher, resumed=False))
 
 
-def resume(run: RunFolder, watcher: Watcher = Watcher()) -> RunFolder:
+def resume(run: RunFolder, watcher: Watcher = SILENT) -> RunFolder:
     """Go on after the newest whole checkpoint; ends with the same bits as a run that was never stopped."""
     state = run.state()
     if state.state in ("COMPLETED", "EARLY_STOPPED"):
@@ -105,47 +107,73 @@ async def _work(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool) 
         if checkpoint:
             engine.trainer.load_state(checkpoint.folder)
         after, state = (checkpoint.step, checkpoint.state) if checkpoint else (-1, {})
-        steps, num_steps, notes = await _recipe(spec, engine, stack, after, state)
+        recipe = await recipe_of(spec, engine, stack, after, state)
+        notes = [*recipe.notes, *spec.warnings(), *engine.renderer.notes]
         if resumed:
             run.rewind(checkpoint.metrics_size if checkpoint else 0, after)
             notes.append(f"resumed after step {after}" if checkpoint else "no whole checkpoint: began anew")
         else:
             run.create(spec.model_dump(), spec.kind)
-        run.set_state("RUNNING", num_steps=num_steps, step=max(after, 0))
-        for note in (*notes, *spec.warnings(), *engine.renderer.notes):
+        run.set_state("RUNNING", num_steps=recipe.num_steps, step=max(after, 0))
+        for note in notes:
             run.log(note)
-        watcher.started(run, num_steps, [*notes, *spec.warnings(), *engine.renderer.notes])
+        watcher.started(run, recipe.num_steps, notes)
         stopped = ""
-        async for report in steps:
-            _keep(run, spec, engine, report, num_steps, watcher)
+        async for report in recipe.steps:
+            keep(run, spec, engine, report, recipe.num_steps, watcher)
             stopped = report.early_stop
             if stopped:
                 break
         _finish(run, spec, engine, stopped)
 
 
-async def _recipe(
-    spec: AnySpec, engine: Engine, stack: AsyncExitStack, after: int, state: Any
-) -> tuple[Steps, int, list[str]]:
-    """The job's steps, how many there will be, and what its data had to say; nothing is spent yet."""
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A job about to begin."""
+
+    steps: Steps
+    num_steps: int
+    notes: list[str]
+    """What its data had to say."""
+    rows: int
+    heldout: int
+
+
+async def recipe_of(
+    spec: AnySpec,
+    engine: Engine,
+    stack: AsyncExitStack,
+    after: int,
+    state: Mapping[str, float],
+    heldout: int | None = None,
+) -> Recipe:
+    """Everything a job would refuse is refused here: data and grader; nothing is spent or written yet.
+
+    Args:
+        stack: closes the grader.
+        after, state: where a checkpoint left the job; -1 and empty for a new one.
+        heldout: use this many held-out rows only.
+    """
     context = engine.model.config.max_positions
     if isinstance(spec, RftSpec):
         prompts = prepare_rft(spec, engine.renderer, context)
-        grader = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
-        await stack.enter_async_context(grader)
-        train, held = prompts.train, prompts.heldout
-        job = rft.RftJob(spec, train, held, engine.renderer, engine.sampler, engine.trainer, grader)
-        return rft.run(job, after, state), job.num_steps, list(prompts.notes)
+        pool = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
+        grader, held = await stack.enter_async_context(pool), prompts.heldout[:heldout]
+        job = rft.RftJob(spec, prompts.train, held, engine.renderer, engine.sampler, engine.trainer, grader)
+        steps = rft.run(job, after, state)
+        return Recipe(steps, job.num_steps, list(prompts.notes), len(prompts.train), len(prompts.heldout))
     if isinstance(spec, DpoSpec):
         pairs = prepare_dpo(spec, engine.renderer, context)
-        compare = dpo.DpoJob(spec, pairs.train, pairs.heldout, engine.trainer)
-        return dpo.run(compare, after, state), compare.num_steps, list(pairs.notes)
+        compare = dpo.DpoJob(spec, pairs.train, pairs.heldout[:heldout], engine.trainer)
+        steps = dpo.run(compare, after, state)
+        return Recipe(steps, compare.num_steps, list(pairs.notes), len(pairs.train), len(pairs.heldout))
     data = prepare_sft(spec, engine.renderer, context)
-    imitate = sft.SftJob(spec, data.train, data.heldout, engine.trainer)
-    return sft.run(imitate, after, state), imitate.num_steps, list(data.notes)
+    imitate = sft.SftJob(spec, data.train, data.heldout[:heldout], engine.trainer)
+    steps = sft.run(imitate, after, state)
+    return Recipe(steps, imitate.num_steps, list(data.notes), len(data.train), len(data.heldout))
 
 
-def _keep(run: RunFolder, spec: AnySpec, engine: Engine, report: StepReport, num_steps: int, watcher: Watcher) -> None:
+def keep(run: RunFolder, spec: AnySpec, engine: Engine, report: StepReport, num_steps: int, watcher: Watcher) -> None:
     """Store a step in the order that a crash can be undone in: data, then the checkpoint that counts it."""
     for log in report.logs:
         run.write_rollouts(log.name, report.step, log.groups, log.judged, engine.renderer.decode)
@@ -191,15 +219,3 @@ def _finish(run: RunFolder, spec: AnySpec, engine: Engine, early_stop: str) -> N
 def _new_folder(spec: AnySpec) -> Path:
     stamp = datetime.now().strftime("%m%d-%H%M%S")
     return RUNS / f"{spec.kind}-{Path(spec.dataset).stem}-{stamp}-{os.getpid()}"
-
-
-def check(spec: AnySpec) -> Engine:
-    """Everything a job would refuse, refused now: model, data and grader. Nothing is written."""
-
-    async def inspect() -> Engine:
-        async with AsyncExitStack() as stack:
-            engine = engine_of(spec)
-            await _recipe(spec, engine, stack, -1, {})
-            return engine
-
-    return asyncio.run(inspect())

@@ -1,0 +1,86 @@
+"""``tunesmith dataset check`` and ``preview``: what a file holds, and what the model would see of it."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+File = Annotated[Path, typer.Argument(help="JSONL file.")]
+Kind = Annotated[str, typer.Option(help="What it is for: sft, dpo or rft.")]
+
+
+def add_to(app: typer.Typer, name: str) -> None:
+    from tunesmith.cli.main import COMMANDS
+
+    group = typer.Typer(help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
+    group.command("check")(check)
+    group.command("preview")(preview)
+    app.add_typer(group, name=name)
+
+
+def check(
+    file: File,
+    kind: Kind,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on the last line.")] = False,
+) -> None:
+    """Check every line of a dataset and list every problem; exit code 2 when there is one.
+
+    Example: tunesmith dataset check rows.jsonl --kind rft
+    """
+    import json as json_text
+
+    from tunesmith.data import check_file
+
+    report = check_file(file, kind)
+    if json:
+        problems = [asdict(p) for p in report.problems]
+        found = {"file": str(file), "kind": kind, "ok": not problems, **asdict(report.counts)}
+        typer.echo(json_text.dumps({**found, "problem_list": problems, "notes": list(report.notes)}))
+    else:
+        for problem in report.problems:
+            typer.echo(str(problem))
+        for note in report.notes:
+            typer.echo(f"note: {note}")
+        typer.echo(f"{report.counts.lines} rows, {report.counts.examples} usable, {report.counts.problems} problems")
+    if report.problems:
+        raise typer.Exit(2)
+
+
+def preview(
+    file: File,
+    kind: Kind,
+    base_model: Annotated[str, typer.Option(help="Model whose template and tokenizer render the rows.")] = "embedded",
+    rows: Annotated[int, typer.Option(help="Rows to show.")] = 3,
+) -> None:
+    """Show rows as the model reads them; what is trained is green.
+
+    Example: tunesmith dataset preview chats.jsonl --kind sft --base-model ./model
+    """
+    from tunesmith.data import load_rows
+    from tunesmith.models.chat import load_renderer
+    from tunesmith.services.names import base_model as folder_of
+
+    renderer = load_renderer(folder_of(base_model))
+    for row in load_rows(file, kind).rows[:rows]:
+        for name, messages in _conversations(row):
+            if kind == "rft":
+                tokens = renderer.prompt(messages, row.tools)
+                pieces, count = [("".join(map(renderer.piece, tokens)), 0.0)], len(tokens)
+            else:
+                pieces = renderer.preview(messages, row.tools)
+                count = len(renderer.conversation(messages, row.tools)[0])
+            typer.secho(f"── line {row.line}{name}, {count} tokens", bold=True)
+            for text, weight in pieces:
+                typer.secho(text, nl=False, fg="green" if weight else None, dim=not weight)
+            typer.echo()
+    for note in renderer.notes:
+        typer.echo(f"note: {note}")
+
+
+def _conversations(row: Any) -> list[tuple[str, list[dict[str, Any]]]]:
+    """(label, messages) of a row: one, or the better and the worse answer of a pair."""
+    if hasattr(row, "preferred"):
+        prompt = [{**m, "weight": 0} for m in row.messages]
+        return [(" preferred", [*prompt, row.preferred]), (" not preferred", [*prompt, row.rejected])]
+    return [("", list(row.messages))]

@@ -1,0 +1,154 @@
+"""What a person sees while a job runs, and the card at its end. Talk goes to stderr, results to stdout."""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from tunesmith.core.types import Finding
+from tunesmith.recipes.report import StepReport
+from tunesmith.services.run_folder import RunFolder
+from tunesmith.services.worker import Watcher
+
+SHOWN_STEPS = 60
+"""Longer jobs show about this many of their steps."""
+COLUMNS: dict[str, tuple[tuple[str, tuple[str, ...], str], ...]] = {
+    "rft": (
+        ("reward", ("rollout/reward_mean",), "{:.3f}"),
+        ("held-out", ("eval/reward_mean",), "{:.3f}"),
+        ("signal", ("rollout/signal_share",), "{:.0%}"),
+        ("KL", ("policy/kl_ref",), "{:.4f}"),
+        ("gap", ("gap/max",), "{:.0e}"),
+        ("length", ("rollout/length_mean",), "{:.1f}"),
+        ("tokens/s", ("speed/rollout_tokens_per_s",), "{:,.0f}"),
+    ),
+    "sft": (
+        ("loss", ("train/loss",), "{:.4f}"),
+        ("held-out", ("eval/loss",), "{:.4f}"),
+        ("grad norm", ("optim/grad_norm",), "{:.2f}"),
+        ("tokens/s", ("speed/train_tokens_per_s",), "{:,.0f}"),
+    ),
+    "dpo": (
+        ("loss", ("train/loss",), "{:.4f}"),
+        ("held-out", ("eval/loss",), "{:.4f}"),
+        ("ranked", ("train/accuracy", "eval/accuracy"), "{:.0%}"),
+        ("margin", ("train/margin", "eval/margin"), "{:.3f}"),
+        ("tokens/s", ("speed/train_tokens_per_s",), "{:,.0f}"),
+    ),
+}
+
+
+class Progress:
+    """Prints a line per step with the time left, and findings as they arise."""
+
+    def __init__(self, kind: str) -> None:
+        self.columns = COLUMNS[kind]
+        self.num_steps = self.first_step = 0
+        self.began = time.monotonic()
+        self.run: RunFolder | None = None
+
+    def watcher(self) -> Watcher:
+        return Watcher(self.started, self.stepped, self.found)
+
+    def started(self, run: RunFolder, num_steps: int, notes: list[str]) -> None:
+        self.run, self.num_steps, self.began = run, num_steps, time.monotonic()
+        self.first_step = run.state().step
+        say(f"run folder {run.path}   {num_steps} steps")
+        for note in notes:
+            say(f"  note: {note}")
+        say(
+            "  ".join(["step".rjust(9), *(name.rjust(9) for name, _, _ in self.columns), "time left".rjust(9)]),
+            bold=True,
+        )
+
+    def stepped(self, report: StepReport) -> None:
+        every = max(1, self.num_steps // SHOWN_STEPS)
+        scored = any(name.startswith("eval/") for name in report.metrics)
+        if report.step % every and not scored:
+            return
+        values = report.metrics | report.timing
+        cells = [_cell(values, names, form) for _, names, form in self.columns]
+        step = f"{report.step}/{self.num_steps}"
+        say("  ".join([step.rjust(9), *(c.rjust(9) for c in cells), self._time_left(report.step).rjust(9)]))
+
+    def found(self, finding: Finding) -> None:
+        color = {"error": "red", "warning": "yellow"}.get(finding.level, "cyan")
+        say(f"  {finding.level}: {finding.rule}: {finding.saw}. {finding.advice}", fg=color)
+
+    def _time_left(self, step: int) -> str:
+        done = step - self.first_step
+        if done <= 0:
+            return ""
+        seconds = (time.monotonic() - self.began) / done * (self.num_steps - step)
+        return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _cell(values: dict[str, float], names: tuple[str, ...], form: str) -> str:
+    return next((form.format(values[name]) for name in names if name in values), "")
+
+
+def say(text: str, **style: Any) -> None:
+    """To the person, on stderr."""
+    typer.secho(text, err=True, **style)
+
+
+def drive(kind: str, job: Callable[[Watcher], RunFolder], as_json: bool) -> RunFolder:
+    """Run a job with live progress; on Ctrl-C say how to go on; at the end print its card."""
+    progress = Progress(kind)
+    try:
+        run = job(progress.watcher())
+    except KeyboardInterrupt:
+        if progress.run is not None:
+            say(f"\nstopped; the last checkpoint is whole. Go on with: tunesmith resume {progress.run.path}")
+        raise
+    show_card(run, as_json)
+    return run
+
+
+def show_card(run: RunFolder, as_json: bool) -> None:
+    """The card as a table, or as one JSON object on the last line of stdout."""
+    card = run.card()
+    if as_json:
+        print_json(card)
+        return
+    width = min(78, shutil.get_terminal_size().columns)
+    typer.echo("─" * width)
+    for name, text in _lines(card):
+        typer.echo(f"{name:<22}{text}")
+    reason = run.state().reason
+    typer.echo(f"{'state':<22}{card['state']}{': ' + reason if reason else ''}")
+    typer.echo(f"{'run folder':<22}{run.path}")
+    typer.echo(f"{'report':<22}{run.path / 'report.html'}")
+    typer.echo(f"{'chat with it':<22}tunesmith sample {run.path}")
+    typer.echo("─" * width)
+
+
+def _lines(card: dict[str, Any]) -> list[tuple[str, str]]:
+    lines = []
+    for what, form in (("reward", "{:.3f}"), ("loss", "{:.4f}")):
+        before, after = card.get(f"heldout_{what}_before"), card.get(f"heldout_{what}_after")
+        if before is not None and after is not None:
+            text = f"{form.format(before)} -> {form.format(after)}"
+            if interval := card.get("heldout_ci95"):
+                text += f"   change {after - before:+.3f}, 95% interval [{interval[0]:+.3f}, {interval[1]:+.3f}]"
+            lines.append((f"held-out {what}", text))
+    steps, updates = card["steps"], card["optimizer_updates"]
+    lines.append(("steps", f"{steps} ({updates} optimizer updates)"))
+    for name, key, form in (
+        ("weight change", "weight_change_norm", "‖ΔW‖ = {:.3f}"),
+        ("sampler gap", "sampler_gap_max", "{:.1e} nats at most"),
+        ("time", "seconds", "{:.1f} s"),
+    ):
+        if card.get(key) is not None:
+            lines.append((name, form.format(card[key])))
+    findings = ", ".join(f"{f['rule']} ({f['level']})" for f in card["findings"])
+    return [*lines, ("findings", findings or "none")]
+
+
+def print_json(value: Any) -> None:
+    """One object, the last line of stdout."""
+    sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")

@@ -1,0 +1,134 @@
+"""Try a grader on real attempts: scores, failures, speed, and how much a job could learn from it."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from tunesmith.core.ports import Grader
+from tunesmith.core.seeds import seed_of
+from tunesmith.core.types import Group, Rollout
+from tunesmith.data import RftRow, load_rows
+from tunesmith.grading import build_grader
+from tunesmith.grading.error_report import top_errors
+from tunesmith.grading.forecast import advise_signal, expected_signal_share, histogram
+from tunesmith.rollout.collect import collect_group, grade
+from tunesmith.services.engine import build_engine
+from tunesmith.services.names import base_model
+from tunesmith.services.prepare import prepare_rft
+from tunesmith.spec import RftSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What grading a sample of attempts showed."""
+
+    rows: int
+    attempts: int
+    reward_mean: float | None
+    failures: dict[str, int]
+    """Label -> attempts."""
+    top_errors: str
+    ms_per_call: float
+    ms_slowest: float
+    histogram: list[tuple[float, float, int]]
+    """(from, to, attempts) of rewards."""
+    groups_with_signal: float | None
+    """Share of the sampled groups whose attempts differ in score; None without a model."""
+    expected_signal: float | None
+    """The same as the pass rates would have it on average: mean of 1 - p^n - (1 - p)^n."""
+    advice: list[str]
+    """What would change it."""
+    examples: list[dict[str, Any]]
+    """A few graded attempts."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def try_grader(spec: RftSpec, rows: int, sample: bool) -> Trial:
+    """Grade n attempts at each of the first rows: the model's own, or without one the row's recorded answer."""
+    return asyncio.run(_sampled(spec, rows) if sample else _recorded(spec, rows))
+
+
+async def _sampled(spec: RftSpec, rows: int) -> Trial:
+    engine = build_engine(base_model(spec.base_model), lora_rank=8, max_rows=spec.concurrency())
+    prompts = prepare_rft(spec, engine.renderer, engine.model.config.max_positions).train[:rows]
+    n, decode = spec.response_candidates_count, engine.renderer.decode
+    pool = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
+    async with pool as grader:
+        tasks = [
+            collect_group(p, engine.sampler, spec.sampling(spec.temperature, seed_of("try", i)), n, grader, decode)
+            for i, p in enumerate(prompts)
+        ]
+        groups = await asyncio.gather(*tasks)
+        stats = pool.stats()
+    rates = _pass_rates(groups)
+    advice = advise_signal(rates, n, spec.temperature)
+    signal = fmean(len({r.score.reward for r in g.rollouts if r.score}) > 1 for g in groups)
+    timing = (stats.seconds_total, stats.seconds_max)
+    return _trial(groups, timing, signal, expected_signal_share(rates, n) if rates else None, advice)
+
+
+async def _recorded(spec: RftSpec, rows: int) -> Trial:
+    found: Sequence[RftRow] = load_rows(Path(spec.dataset), "rft", spec.skip_bad_rows).rows[:rows]
+    pool = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
+    began = time.perf_counter()
+    async with pool as grader:
+        groups = await asyncio.gather(*(_grade_recorded(row, grader) for row in found))
+        stats = pool.stats()
+    took = stats.seconds_total or time.perf_counter() - began
+    advice = ["These are recorded answers. Add --base-model to grade a model's own attempts and forecast the signal."]
+    return _trial(groups, (took, stats.seconds_max), None, None, advice)
+
+
+async def _grade_recorded(row: RftRow, grader: Grader) -> Group:
+    """The first of the usual answer fields, graded as if the model had said it."""
+    names = ("completion", "answer", "ground_truth", "target", "expected")
+    text = next((str(row.row[name]) for name in names if name in row.row), "")
+    return Group(row.prompt_id, row.row, (await grade(Rollout((), text, 0, "stop"), row.row, grader),))
+
+
+def _pass_rates(groups: Sequence[Group]) -> list[float]:
+    """Per prompt, the mean reward on a scale from the lowest to the highest reward seen."""
+    rewards = [[r.score.reward for r in g.rollouts if r.score] for g in groups]
+    every = [x for group in rewards for x in group]
+    if not every or max(every) == min(every):
+        return [float(bool(every) and max(every) > 0)] * len([g for g in rewards if g])
+    low, span = min(every), max(every) - min(every)
+    return [fmean((x - low) / span for x in group) for group in rewards if group]
+
+
+def _trial(
+    groups: Sequence[Group],
+    seconds: tuple[float, float],
+    signal: float | None,
+    expected: float | None,
+    advice: list[str],
+) -> Trial:
+    rollouts = [r for g in groups for r in g.rollouts]
+    rewards = [r.score.reward for r in rollouts if r.score]
+    errors = [r.error for r in rollouts if r.error]
+    examples = [
+        {"prompt_id": g.prompt_id, "text": r.text, "reward": r.score.reward if r.score else None, "error": r.error}
+        for g in groups[:3]
+        for r in g.rollouts[:2]
+    ]
+    return Trial(
+        rows=len(groups),
+        attempts=len(rollouts),
+        reward_mean=fmean(rewards) if rewards else None,
+        failures=dict(Counter(e.split(":", 1)[0] for e in errors)),
+        top_errors=top_errors(errors) if errors else "",
+        ms_per_call=seconds[0] / len(rollouts) * 1000,
+        ms_slowest=seconds[1] * 1000,
+        histogram=histogram(rewards),
+        groups_with_signal=signal,
+        expected_signal=expected,
+        advice=advice,
+        examples=examples,
+    )
