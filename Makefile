@@ -1,0 +1,52 @@
+# Two commands do everything on a machine with Python 3.11 or newer: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check lint slow bench bench-gpu embedded-model clean
+
+demo: $(VENV)/run.stamp        ## install, then the main job: reinforcement fine-tuning of the embedded model
+	$(BIN)/tunesmith demo
+
+test: $(VENV)/dev.stamp        ## the tests that a commit must pass
+	$(BIN)/pytest -m "not slow and not gpu" -n 2
+
+slow: $(VENV)/dev.stamp        ## the tests that take minutes
+	$(BIN)/pytest -m "slow and not gpu" -n 2
+
+lint: $(VENV)/dev.stamp        ## format, lint, types, import contracts
+	$(BIN)/ruff format --check src tests scripts bench
+	$(BIN)/ruff check src tests scripts bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test               ## what must pass before a commit
+
+bench: $(VENV)/bench.stamp     ## against TRL on this machine; writes bench/RESULTS.md
+	$(BIN)/python -m bench
+
+bench-gpu: $(VENV)/bench.stamp ## the same on a CUDA device, where there is one
+	$(BIN)/python -m bench.gpu
+
+embedded-model: $(VENV)/dev.stamp ## train the model that ships with the package, from nothing
+	$(BIN)/python scripts/make_embedded_model.py
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/pip install -q -c constraints.txt -e .
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(VENV)/bench.stamp: $(VENV)/dev.stamp
+	$(BIN)/pip install -q -c constraints.txt -e ".[bench]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
