@@ -60,6 +60,9 @@ def explain(e: ValidationError, spec: type[TrainSpec]) -> UserError:
     if first["type"] == "extra_forbidden":
         return _no_such_field(str(first["loc"][-1]), spec)
     problem = first["msg"].removeprefix("Value error, ")
+    name, _, rest = problem.partition(": ")
+    if not first["loc"] and name in spec.model_fields:  # a rule over several settings names its own
+        where, problem = name, rest
     given = "" if first["type"] == "missing" or not first["loc"] else f" (got {first['input']!r})"
     more = f" ({len(e.errors()) - 1} more)" if len(e.errors()) > 1 else ""
     kind = spec.model_fields["kind"].default
