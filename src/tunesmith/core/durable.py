@@ -3,11 +3,14 @@
 Every operation that a crash could fall between passes ``_point``; tests set TUNESMITH_FAIL_AT=n to die at the n-th.
 """
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +57,29 @@ def truncate(path: Path, size: int) -> None:
             _fsync(f.fileno())
 
 
-def commit_folder(temporary: Path, final: Path) -> None:
-    """Make a finished temporary folder appear under its final name, or not at all."""
+@contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """A temporary folder that replaces ``final`` when the block ends; when it fails, no space stays taken."""
+    temporary = final.with_name(f".tmp-{final.name}")
+    if temporary.exists():
+        shutil.rmtree(temporary)
+    temporary.mkdir()
+    try:
+        yield temporary
+        _commit(temporary, final)
+    except Exception:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """By its number where the system raised it; safetensors wraps the system's words into an error of its own."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return any(f"(os error {number})" in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+
+
+def _commit(temporary: Path, final: Path) -> None:
     for file in sorted(p for p in temporary.rglob("*") if p.is_file()):
         with file.open("rb") as f:
             _fsync(f.fileno())

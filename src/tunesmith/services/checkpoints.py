@@ -28,11 +28,16 @@ class Checkpoint:
 
 
 def save(run: RunFolder, trainer: Trainer, step: int, metrics_size: int, state: Mapping[str, float]) -> Path:
-    """Write checkpoints/step-<step>, and drop those older than the last two."""
+    """Write checkpoints/step-<step>, and keep it and the one before.
+
+    Later ones go too: they were damaged and passed over when the run resumed, and must not count as the last two.
+    """
     folder = run.path / "checkpoints" / f"step-{step:06d}"
     _write(folder, trainer, {"step": step, "metrics_size": metrics_size, "state": dict(state)})
-    for old in _steps(run)[:-KEEP]:
-        shutil.rmtree(old)
+    kept = [p for p in _steps(run) if p.name <= folder.name][-KEEP:]
+    for other in _steps(run):
+        if other not in kept:
+            shutil.rmtree(other)
     return folder
 
 
@@ -42,8 +47,15 @@ def save_best(run: RunFolder, trainer: Trainer, step: int) -> None:
 
 
 def best(run: RunFolder) -> Checkpoint | None:
+    """The checkpoint of the best weights; None where there is none, or a damaged one, which is logged."""
     folder = run.path / "checkpoints" / BEST
-    return _verified(folder) if folder.is_dir() and problem(folder) is None else None
+    if not folder.is_dir():
+        return None
+    wrong = problem(folder)
+    if wrong is None:
+        return _verified(folder)
+    run.log(f"checkpoint {BEST} is damaged ({wrong}); the last weights are taken instead of the best")
+    return None
 
 
 def newest(run: RunFolder) -> Checkpoint | None:
@@ -56,6 +68,12 @@ def newest(run: RunFolder) -> Checkpoint | None:
             return _verified(folder)
         run.log(f"checkpoint {folder.name} is damaged ({wrong}); trying the one before")
     return None
+
+
+def size_bytes(run: RunFolder) -> int:
+    """Size of the largest checkpoint; 0 before the first."""
+    folders = (run.path / "checkpoints").glob("*")
+    return max((sum(p.stat().st_size for p in folder.iterdir()) for folder in folders), default=0)
 
 
 def problem(folder: Path) -> str | None:
@@ -77,14 +95,10 @@ def problem(folder: Path) -> str | None:
 
 def _write(folder: Path, trainer: Trainer, about: dict[str, Any]) -> None:
     folder.parent.mkdir(exist_ok=True)
-    temporary = folder.with_name(f".tmp-{folder.name}")
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    temporary.mkdir()
-    trainer.save_state(temporary)
-    manifest = {**about, "files": {p.name: durable.sha256(p) for p in sorted(temporary.iterdir())}}
-    durable.write_json(temporary / "manifest.json", {**manifest, "checksum": _checksum(manifest)})
-    durable.commit_folder(temporary, folder)
+    with durable.new_folder(folder) as temporary:
+        trainer.save_state(temporary)
+        manifest = {**about, "files": {p.name: durable.sha256(p) for p in sorted(temporary.iterdir())}}
+        durable.write_json(temporary / "manifest.json", {**manifest, "checksum": _checksum(manifest)})
 
 
 def _verified(folder: Path) -> Checkpoint:

@@ -1,9 +1,7 @@
 """Runs one job: builds what its spec names, drives its recipe, and keeps everything a step yields."""
 
 import asyncio
-import errno
 import os
-import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from tunesmith.core import durable
-from tunesmith.core.errors import Conflict, JobStopped
+from tunesmith.core.errors import Conflict, JobStopped, UserError
 from tunesmith.core.types import Finding
 from tunesmith.grading import build_grader
 from tunesmith.health.rules import examine
@@ -60,7 +58,7 @@ def start(spec: AnySpec, watcher: Watcher = SILENT) -> RunFolder:
 def resume(run: RunFolder, watcher: Watcher = SILENT) -> RunFolder:
     """Go on after the newest whole checkpoint; ends with the same bits as a run that was never stopped."""
     state = run.state()
-    if state.state in ("COMPLETED", "EARLY_STOPPED"):
+    if state.state in ("COMPLETED", "EARLY_STOPPED") and run.card():  # the card is written last
         raise Conflict(str(run.path), f"is {state.state}: there is nothing to resume", "Start a new run from its spec")
     return asyncio.run(_guarded(run, build_spec(run.spec()), watcher, resumed=True))
 
@@ -69,20 +67,23 @@ async def _guarded(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: boo
     """Whatever ends the job, its state says so and why."""
     try:
         await _work(run, spec, watcher, resumed)
-    except JobStopped as e:
-        _record(run, "FAILED", str(e))
-        raise
     except asyncio.CancelledError:
         _record(run, "PAUSED", "interrupted by the user")
         raise
-    except OSError as e:
-        if e.errno != errno.ENOSPC:
-            raise
-        size = sum(p.stat().st_size for p in (run.path / "checkpoints").rglob("*") if p.is_file())
-        needed = f"a checkpoint needs about {max(1, size // 2**20)} MB"
-        _record(run, "PAUSED", f"disk full; {needed}")
-        raise JobStopped(str(run.path), f"the disk is full; {needed}", f"Make room, then: {resume_line(run)}") from e
+    except Exception as e:
+        if durable.is_disk_full(e):
+            raise _disk_full(run) from e
+        _record(run, "FAILED", str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}")
+        raise
     return run
+
+
+def _disk_full(run: RunFolder) -> JobStopped:
+    """What to say, also in the run's state where that still fits."""
+    needed = f"a checkpoint needs about {max(1, checkpoints.size_bytes(run) // 2**20)} MB"
+    _record(run, "PAUSED", f"disk full; {needed}")
+    again = resume_line(run) if (run.path / "state.json").exists() else "start the job again"
+    return JobStopped(str(run.path), f"the disk is full; {needed}", f"Make room, then: {again}")
 
 
 def resume_line(run: RunFolder) -> str:
@@ -174,7 +175,10 @@ async def recipe_of(
 
 
 def keep(run: RunFolder, spec: AnySpec, engine: Engine, report: StepReport, num_steps: int, watcher: Watcher) -> None:
-    """Store a step in the order that a crash can be undone in: data, then the checkpoint that counts it."""
+    """Store a step in the order that a crash can be undone in: data, then the checkpoint that counts it.
+
+    A step that ends the job early has none, so that resuming comes to the same end.
+    """
     for log in report.logs:
         run.write_rollouts(log.name, report.step, log.groups, log.judged, engine.renderer.decode)
     size = run.append_metrics(report.step, report.metrics)
@@ -183,7 +187,7 @@ def keep(run: RunFolder, spec: AnySpec, engine: Engine, report: StepReport, num_
         checkpoints.save_best(run, engine.trainer, report.step)
     last = report.step == num_steps or bool(report.early_stop)
     _examine(run, spec, watcher, finished=last)
-    if last or report.step % spec.save_every == 0:
+    if not report.early_stop and (last or report.step % spec.save_every == 0):
         checkpoints.save(run, engine.trainer, report.step, size, report.state)
     run.set_state("RUNNING", step=report.step)
     watcher.stepped(report)
@@ -206,14 +210,11 @@ def _finish(run: RunFolder, spec: AnySpec, engine: Engine, early_stop: str) -> N
         engine.trainer.load_state(chosen.folder)
         run.log(f"the weights of step {chosen.step} had the lowest held-out loss and are the result")
     final = run.path / ("adapter" if spec.lora_rank else "model")
-    temporary = final.with_name(f".tmp-{final.name}")
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    engine.trainer.export(temporary)
-    durable.commit_folder(temporary, final)
+    with durable.new_folder(final) as temporary:
+        engine.trainer.export(temporary)
     run.set_state("EARLY_STOPPED" if early_stop else "COMPLETED", reason=early_stop)
-    run.write_card(build_card(run).as_dict(spec.kind))
     write_report(run)
+    run.write_card(build_card(run).as_dict(spec.kind))
 
 
 def _new_folder(spec: AnySpec) -> Path:
