@@ -1,7 +1,7 @@
 """Attention on a CPU that gives a token the same bits whether it is trained in a pack or decoded one at a time.
 
 Two things make it so: matrix products of at least FEWEST_ROWS rows, whose rows do not depend on each other, and sums
-over blocks of QUANTUM keys, where masked keys add exact zeros. Scores are held for a few queries at a time and
+over ``key_places`` keys, where masked keys add exact zeros. Scores are held for a few queries at a time and
 computed again in the backward pass, so memory grows with tokens, not with their square.
 
 Legend: g kv heads, r query heads per kv head, d head size, B members, S longest suffix, P prefix, both padded.
@@ -18,6 +18,9 @@ from torch.nn import functional as F
 from tunesmith.models.layout import Family
 
 QUANTUM = 64
+HALVED = (192, 384)
+"""Sums over more keys than the first and fewer than the second are cut in the middle by some matrix libraries; longer
+ones are cut at fixed places."""
 FEWEST_ROWS = 4
 SCORES = 1 << 21
 """Scores held at once, counted in numbers: 8 MB in float32."""
@@ -25,6 +28,12 @@ SCORES = 1 << 21
 
 def round_up(n: int, to: int) -> int:
     return -(-n // to) * to
+
+
+def key_places(n: int) -> int:
+    """Places to lay n keys out in, the rest masked, so that sums over them do not depend on how many are masked."""
+    places = round_up(n, QUANTUM)
+    return HALVED[1] if HALVED[0] < places < HALVED[1] else places
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +97,7 @@ def exact_attention(q: Tensor, k: Tensor, v: Tensor, parts: Sequence[Part], wind
 
 class _ExactAttention(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, parts: Sequence[Part], window: int | None
-    ) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, parts: Sequence[Part], window: int | None) -> Tensor:
         out = torch.empty_like(q)
         for part in parts:
             own = _Own(q, k, v, part)
@@ -159,7 +166,7 @@ class _Block:
     def __init__(self, own: _Own, rows: slice, window: int | None) -> None:
         self.own, self.rows = own, rows
         self.q = own.q[:, :, rows]  # [g, B, c, r, d]
-        self.keys = slice(0, round_up(rows.stop, QUANTUM))
+        self.keys = slice(0, key_places(rows.stop))
         self.k, self.v = own.k[:, :, self.keys], own.v[:, :, self.keys]
         key = (rows.start, rows.stop, window)
         if key not in own.part.biases:
@@ -231,8 +238,8 @@ class _Slopes:
 
 
 def _padded(x: Tensor) -> Tensor:
-    """Zeros up to a multiple of QUANTUM along the keys."""
-    missing = -x.shape[-2] % QUANTUM
+    """Zeros up to ``key_places`` along the keys."""
+    missing = key_places(x.shape[-2]) - x.shape[-2]
     return F.pad(x, (0, 0, 0, missing)) if missing else x.contiguous()
 
 

@@ -13,7 +13,7 @@ from tunesmith.core.ports import Weights
 from tunesmith.core.types import Completion, Floats, Ints, SamplingParams, StopReason
 from tunesmith.models.attention import Family, PackedAttention
 from tunesmith.models.decoder import Decoder
-from tunesmith.models.exact_attention import QUANTUM, round_up
+from tunesmith.models.exact_attention import key_places, round_up
 from tunesmith.models.lora import Adapter
 from tunesmith.rollout.cache import Block, CachedAttention, Step
 from tunesmith.rollout.draw import Drawn, draw, stream, uniforms
@@ -143,7 +143,7 @@ class Batch:
         for i, row in enumerate(self._rows):
             group[i], seat[i] = row.group.slot, row.candidate
             at[i], prompt[i], token[i] = len(row.tokens) - 1, len(row.group.request.prompt), row.tokens[-1]
-        longest, own = round_up(int(prompt.max()), QUANTUM), round_up(int(at.max()) + 1, QUANTUM)
+        longest, own = key_places(int(prompt.max())), key_places(int(at.max()) + 1)
         self._own.reserve(count, own)
         device, dtype = self.model.device, self.model.embed.dtype
         windows = set(self.model.config.windows)

@@ -1,7 +1,7 @@
 """Keys and values of running completions: one block per prompt, shared by its group, and one per completion.
 
 Legend: L layers, G groups, R rows (completions), P longest prompt, S longest completion, kv heads, d head size.
-Blocks grow by QUANTUM, and sums over masked places add exact zeros, so no result depends on who else is running.
+Sums run over ``key_places``, where masked ones add exact zeros, so no result depends on who else is running.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tunesmith.models.config import DecoderConfig
-from tunesmith.models.exact_attention import FEWEST_ROWS, QUANTUM, round_up
+from tunesmith.models.exact_attention import FEWEST_ROWS, key_places, round_up
 
 
 class Block:
@@ -30,7 +30,7 @@ class Block:
         if slots <= have_slots and length <= have_length:
             return
         slots = max(round_up(slots, 16), have_slots)
-        length = max(round_up(length, QUANTUM), have_length)
+        length = max(key_places(length), have_length)
         self.keys = [self._grown(x, slots, length) for x in self.keys]
         self.values = [self._grown(x, slots, length) for x in self.values]
 

@@ -1,0 +1,77 @@
+"""Our side of a race: the product's own engine and recipes, driven as the worker drives them, without the disk."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from time import perf_counter
+
+from bench.turns import Turns
+from bench.workload import DPO_PAIRS, KL_BETA, LEARNING_RATE, MAX_TOKENS, PROMPTS, SFT_ROWS, Case, reward
+from tunesmith.core.types import Rollout, Row, Score
+from tunesmith.recipes import dpo, rft, sft
+from tunesmith.recipes.report import StepReport
+from tunesmith.services.engine import Engine, engine_of
+from tunesmith.services.prepare import prepare_dpo, prepare_rft, prepare_sft
+from tunesmith.spec import AnySpec, DpoSpec, RftSpec, SftSpec
+
+
+class InlineGrader:
+    """The reward without a process around it, as the peer's reward functions are called."""
+
+    async def __call__(self, rollout: Rollout, row: Row) -> Score:
+        return Score(reward(rollout.text))
+
+
+def run(case: Case, folder: Path, turns: Turns) -> None:
+    """Load, then one optimizer step per turn."""
+    spec = spec_of(case, folder)
+    engine = engine_of(spec)
+    steps = recipe(spec, engine)
+    asyncio.run(_race(case, steps, turns))
+
+
+def spec_of(case: Case, folder: Path) -> AnySpec:
+    """The job that a user would write for this case."""
+    shared = {
+        "base_model": str(folder / "model"),
+        "dataset": str(folder / "data.jsonl"),
+        "lora_rank": case.rank,
+        "learning_rate": LEARNING_RATE,
+        "eval_auto_carveout": False,
+        "max_context_length": 2048,
+    }
+    if case.kind == "sft":
+        return SftSpec(**shared, batch_size_samples=SFT_ROWS)
+    if case.kind == "dpo":
+        return DpoSpec(**shared, batch_size_samples=DPO_PAIRS)
+    return RftSpec(
+        **shared,
+        evaluator="inline",
+        chunk_size=PROMPTS,
+        max_tokens=MAX_TOKENS,
+        temperature=1.0,
+        top_k=0,
+        rl_kl_beta=KL_BETA,
+    )
+
+
+def recipe(spec: AnySpec, engine: Engine) -> AsyncIterator[StepReport]:
+    context = engine.model.config.max_positions
+    if isinstance(spec, RftSpec):
+        prompts = prepare_rft(spec, engine.renderer, context).train
+        grader = InlineGrader()
+        return rft.run(rft.RftJob(spec, prompts, [], engine.renderer, engine.sampler, engine.trainer, grader))
+    if isinstance(spec, SftSpec):
+        return sft.run(sft.SftJob(spec, prepare_sft(spec, engine.renderer, context).train, [], engine.trainer))
+    return dpo.run(dpo.DpoJob(spec, prepare_dpo(spec, engine.renderer, context).train, [], engine.trainer))
+
+
+async def _race(case: Case, steps: AsyncIterator[StepReport], turns: Turns) -> None:
+    """What a recipe does before its first step (DPO scores the reference once for all pairs) is shared out."""
+    began = perf_counter()
+    await anext(steps)
+    share_s = (perf_counter() - began) / case.steps if case.kind == "dpo" else 0.0
+    go = turns.ready()
+    while go:
+        await anext(steps)
+        go = turns.finished(share_s)
