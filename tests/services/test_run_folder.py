@@ -229,3 +229,11 @@ def test_find_run_by_path_name_beginning_and_latest(tmp_path):
         find_run("rft", root)
     with pytest.raises(NotFound, match="The latest: rft-b, rft-a, sft-a"):
         find_run("dpo", root)
+
+
+def test_one_process_at_a_time(tmp_path):
+    run = RunFolder(tmp_path / "run").create({"kind": "rft"}, "rft")
+    with run.exclusive(), pytest.raises(Conflict, match="another process is running this job"), run.exclusive():
+        pass
+    with run.exclusive():
+        pass

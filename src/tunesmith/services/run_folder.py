@@ -4,9 +4,11 @@ Files are written whole or line by line and reach the disk before a call returns
 a crash cut short, and ``rewind`` removes it.
 """
 
+import fcntl
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,6 +84,21 @@ class RunFolder:
         durable.write_file(self._file("spec.yaml"), text)
         durable.write_json(self._file("state.json"), asdict(RunState("CREATED", kind)))
         return self
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the run while this process works on it; the hold ends with the process, however it ends.
+
+        Raises:
+            Conflict: another process holds it.
+        """
+        with self._file(".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                mend = "Wait until it ends, or stop that process first"
+                raise Conflict(str(self.path), "another process is running this job", mend) from None
+            yield
 
     def spec(self) -> dict[str, Any]:
         """The settings as they were when the run was created, defaults included."""

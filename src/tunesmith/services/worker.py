@@ -103,6 +103,8 @@ def _record(run: RunFolder, state: str, reason: str) -> None:
 
 async def _work(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool) -> None:
     async with AsyncExitStack() as stack:
+        if resumed:
+            stack.enter_context(run.exclusive())
         engine = engine_of(spec)
         checkpoint = checkpoints.newest(run) if resumed else None
         if checkpoint:
@@ -115,6 +117,7 @@ async def _work(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool) 
             notes.append(f"resumed after step {after}" if checkpoint else "no whole checkpoint: began anew")
         else:
             run.create(spec.model_dump(), spec.kind)
+            stack.enter_context(run.exclusive())
         run.set_state("RUNNING", num_steps=recipe.num_steps, step=max(after, 0))
         for note in notes:
             run.log(note)
