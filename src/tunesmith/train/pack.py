@@ -42,11 +42,11 @@ class Pack:
 def passes(data: Sequence[Datum], budget: int, unit: int = 1) -> list[list[int]]:
     """Indices of each pass: in order, at most ``budget`` packed tokens, never parting a unit (a preference pair)."""
     shared = _shared(data)
-    out: list[list[int]] = [[]]
+    out: list[list[int]] = [[]] if data else []
     used = 0
     for i in range(0, len(data), unit):
         members = range(i, min(i + unit, len(data)))
-        cost = sum(len(data[j].tokens) - shared[j] for j in members)
+        cost = sum(_prompt(data[j]) + len(_own(data[j])) - shared[j] for j in members)
         if out[-1] and used + cost > budget:
             out.append([])
             used = 0
@@ -89,9 +89,18 @@ def pack(data: Sequence[Datum], device: torch.device, all_tokens: bool = False) 
 
 
 def _prompt(d: Datum) -> int:
-    """Tokens before the first scored one's own input: what a sampler was given; each datum keeps a token beyond it."""
+    """Tokens before the first scored one's own input: what a sampler was given."""
     scored = np.flatnonzero(d.weights)
-    return min(int(scored[0]) + 1, len(d.tokens) - 1) if len(scored) else 0
+    return int(scored[0]) + 1 if len(scored) else 0
+
+
+def _own(d: Datum) -> Ints:
+    """Tokens after the prompt, at least one: a reply of a single token, which needs none, is laid out with itself.
+
+    Without it such a reply would end its family, and would see its prompt in other pieces than the sampler did.
+    """
+    own = d.tokens[_prompt(d) :]
+    return own if len(own) else d.targets[-1:]
 
 
 def _shared(data: Sequence[Datum]) -> list[int]:
@@ -104,7 +113,7 @@ def _shared(data: Sequence[Datum]) -> list[int]:
     out = [0] * len(data)
     first = longest = real = 0
     for i, n in enumerate(prompts):
-        own = len(data[i].tokens) - n
+        own = len(_own(data[i]))
         same = i > 0 and n == prompts[i - 1] and np.array_equal(data[i - 1].tokens[:n], data[i].tokens[:n])
         worth = n >= MIN_SHARED * len(data[i].tokens) or max(longest, own) * (i - first + 1) <= 2 * (real + own)
         if same and worth:
@@ -117,7 +126,7 @@ def _shared(data: Sequence[Datum]) -> list[int]:
 
 
 def _layout(data: Sequence[Datum]) -> tuple[tuple[Family, ...], Ints, Ints, list[Ints]]:
-    """Families, [N] tokens, [N] positions, and per datum the [T] packed rows of its tokens."""
+    """Families, [N] tokens, [N] positions, and per datum the packed rows of its [T] tokens, perhaps one more."""
     shared = _shared(data)
     families: list[Family] = []
     tokens: list[Ints] = []
@@ -129,13 +138,13 @@ def _layout(data: Sequence[Datum]) -> tuple[tuple[Family, ...], Ints, Ints, list
         while j < len(data) and shared[j]:
             j += 1
         prefix = _prompt(data[i])
-        suffixes = tuple(len(d.tokens) - prefix for d in data[i:j])
+        suffixes = tuple(len(_own(d)) for d in data[i:j])
         families.append(Family(start, prefix, suffixes))
         tokens.append(data[i].tokens[:prefix])
         positions.append(np.arange(prefix, dtype=np.int32))
         own = start + prefix
         for d, length in zip(data[i:j], suffixes, strict=True):
-            tokens.append(d.tokens[prefix:])
+            tokens.append(_own(d))
             positions.append(np.arange(prefix, prefix + length, dtype=np.int32))
             rows.append(np.r_[start : start + prefix, own : own + length])
             own += length
