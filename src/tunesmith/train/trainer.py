@@ -44,6 +44,7 @@ class LocalTrainer:
 
     def forward(self, data: Sequence[Datum], reference: bool = False, all_tokens: bool = False) -> list[Floats]:
         """[T] log-probabilities of every datum, without gradient."""
+        _check_shapes(data)
         with torch.no_grad():
             return self._run(data, None, reference=reference, all_tokens=all_tokens)[1]
 
@@ -57,6 +58,7 @@ class LocalTrainer:
                 nothing to train in any datum.
         """
         function, settings = loss_named(loss), settings or {}
+        _check_shapes(data)
         _check(data, needs(loss, settings))
 
         def named(x: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
@@ -190,6 +192,18 @@ class LocalTrainer:
             if gradient is not None:
                 tensor.grad = gradient if tensor.grad is None else tensor.grad.add_(gradient)
         return logprobs.detach(), metrics
+
+
+def _check_shapes(data: Sequence[Datum]) -> None:
+    """A column that is shorter than the tokens would otherwise train fewer of them without a word."""
+    for i, d in enumerate(data):
+        if not len(d.tokens):
+            raise UserError(f"datum {i}", "has no tokens", "A sequence needs two tokens or more: one predicts the next")
+        for name in ("targets", "weights", "logprobs", "ref_logprobs", "advantages"):
+            column = getattr(d, name)
+            if column is not None and len(column) != len(d.tokens):
+                problem = f"{name} holds {len(column)} numbers for {len(d.tokens)} tokens"
+                raise UserError(f"datum {i}", problem, "Give every column one number per token")
 
 
 def _check(data: Sequence[Datum], columns: Set[str]) -> None:
