@@ -37,9 +37,9 @@ def blocks(text: str, language: str | None = None) -> list[str]:
 
 
 def commands(text: str) -> list[str]:
-    """Lines of code blocks that call tunesmith, from a shell or a virtual environment."""
-    lines = [line.strip() for block in blocks(text) for line in block.splitlines()]
-    return [re.sub(r"^\S*/bin/", "", line) for line in lines if re.match(r"(\S*/bin/)?tunesmith ", line)]
+    """Calls of tunesmith in code blocks, from a shell or a virtual environment."""
+    lines = [part.strip() for block in blocks(text) for line in block.splitlines() for part in line.split("&&")]
+    return [re.sub(r"^(\$ |\S*/bin/)", "", line) for line in lines if re.match(r"(\$ |\S*/bin/)?tunesmith ", line)]
 
 
 def named_files(text: str) -> dict[str, str]:

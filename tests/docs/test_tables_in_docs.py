@@ -1,0 +1,88 @@
+"""What the code has in tables, the pages name: nothing to choose or to meet is undocumented."""
+
+import re
+import tomllib
+from typing import Any, get_args
+
+import pytest
+from docs.pages import DOCS, ROOT, keys, page, section, table_rows
+
+from tunesmith.data import FORMATS
+from tunesmith.grading import GRADERS, LABELS
+from tunesmith.health import END_RULES, RULES
+from tunesmith.losses import LOSSES
+from tunesmith.models.config import FAMILIES, ROPE_TYPES
+from tunesmith.services.rollout_table import SCHEMA
+from tunesmith.services.run_folder import STATES, RunState
+from tunesmith.spec import METHODS
+from tunesmith.spec.bounds import Limits
+
+README = (ROOT / "README.md").read_text("utf-8")
+RULE_NAMES = [rule.__name__ for rule in [*RULES, *END_RULES]]
+
+
+@pytest.mark.parametrize(
+    ("file", "names"),
+    [
+        ("graders.md", [*GRADERS, *LABELS]),
+        ("losses.md", [*METHODS, *LOSSES]),
+        ("datasets.md", ["messages", "input", "preferred_output", "non_preferred_output"]),
+        ("run-folder.md", [*STATES, *RunState.__dataclass_fields__, *SCHEMA.names]),
+        ("settings.md", [*get_args(Limits)]),
+    ],
+)
+def test_every_name_is_on_its_page(file: str, names: list[str]) -> None:
+    text = page(file)
+    assert [name for name in names if not re.search(rf"`[^`\n]*\b{name}\b[^`\n]*`", text)] == []
+
+
+def test_every_kind_of_dataset_and_every_rule_has_a_section() -> None:
+    assert [kind for kind in FORMATS if f"\n### {kind}:" not in page("datasets.md")] == []
+    assert set(re.findall(r"^## (\w+)$", page("findings.md"), re.MULTILINE)) == set(RULE_NAMES)
+
+
+def test_the_number_of_graders() -> None:
+    words = {13: "Thirteen", 14: "Fourteen", 15: "Fifteen", 16: "Sixteen"}
+    assert f"{words[len(GRADERS)]} graders come with Tunesmith" in page("quickstart.md")
+
+
+def test_limits_of_the_readme_name_families_and_positions() -> None:
+    limits = section(README, "Limits")
+    shown = {name.replace("_", "-") for name in FAMILIES}
+    assert {f.lower() for f in re.findall(r"Llama|Mistral|Qwen\d(?:-MoE)?", limits)} == shown
+    assert set(re.findall(r"`(\w+)`", limits)) >= set(ROPE_TYPES)
+
+
+def dependencies() -> dict[str, list[str]]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    groups = {"To run": project["dependencies"]}
+    groups['To develop (`pip install -e ".[dev]"`)'] = project["optional-dependencies"]["dev"]
+    groups['To benchmark (`pip install -e ".[bench]"`)'] = project["optional-dependencies"]["bench"]
+    assert set(project["optional-dependencies"]) == {"dev", "bench"}
+    return {heading: [re.split(r"[<>=\[]", d)[0] for d in group] for heading, group in groups.items()}
+
+
+@pytest.mark.parametrize("heading", dependencies())
+def test_every_dependency_has_its_reason_and_licence(heading: str) -> None:
+    text = section(page("dependencies.md"), heading)
+    assert set(keys(text)) == set(dependencies()[heading])
+    assert [row for row in table_rows(text) if len(row) != 3 or not all(row)] == []
+
+
+def test_the_run_folder_page_names_every_file_that_a_run_writes(finished_run: Any) -> None:
+    files = page("run-folder.md").partition("## state.json")[0]
+    named = re.findall(r"^\| `([^`]+)`(?: or `([^`]+)`)?", files, re.MULTILINE)
+    known = {re.sub(r"-\d{6}", "-N", name.strip("/")) for pair in named for name in pair if name}
+    tops = {"rollouts", "checkpoints"}
+    written = {
+        re.sub(r"-\d{6}", "-N", str(p.relative_to(finished_run.path)))
+        for p in [*finished_run.path.iterdir(), *(finished_run.path / "rollouts").iterdir()]
+        if p.name not in tops
+    } | {re.sub(r"-\d{6}", "-N", f"checkpoints/{p.name}") for p in (finished_run.path / "checkpoints").iterdir()}
+    assert written - {"adapter", "model"} == known - {"adapter", "model"}
+    assert {"adapter", "model"} <= known
+
+
+def test_the_index_lists_every_page() -> None:
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", page("index.md")))
+    assert linked == {path.name for path in DOCS} - {"index.md"}
