@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 from docs.pages import DOCS, ROOT, keys, page, section, table_rows
@@ -13,7 +13,7 @@ from tunesmith.health import END_RULES, RULES
 from tunesmith.losses import LOSSES
 from tunesmith.models.config import FAMILIES, ROPE_TYPES
 from tunesmith.services.rollout_table import SCHEMA
-from tunesmith.services.run_folder import STATES, RunState
+from tunesmith.services.run_folder import STATES, RunFolder, RunState
 from tunesmith.spec import METHODS
 from tunesmith.spec.bounds import Limits
 
@@ -69,18 +69,33 @@ def test_every_dependency_has_its_reason_and_licence(heading: str) -> None:
     assert [row for row in table_rows(text) if len(row) != 3 or not all(row)] == []
 
 
-def test_the_run_folder_page_names_every_file_that_a_run_writes(finished_run: Any) -> None:
+def nameless(path: str) -> str:
+    """A path of a run folder without its step number."""
+    return re.sub(r"-\d{6}", "-N", path.strip("/"))
+
+
+def test_the_run_folder_page_names_every_file_that_a_run_writes(finished_run: RunFolder, sft_run: RunFolder) -> None:
     files = page("run-folder.md").partition("## state.json")[0]
-    named = re.findall(r"^\| `([^`]+)`(?: or `([^`]+)`)?", files, re.MULTILINE)
-    known = {re.sub(r"-\d{6}", "-N", name.strip("/")) for pair in named for name in pair if name}
-    tops = {"rollouts", "checkpoints"}
+    known = {nameless(name) for name in keys(files)}
     written = {
-        re.sub(r"-\d{6}", "-N", str(p.relative_to(finished_run.path)))
-        for p in [*finished_run.path.iterdir(), *(finished_run.path / "rollouts").iterdir()]
-        if p.name not in tops
-    } | {re.sub(r"-\d{6}", "-N", f"checkpoints/{p.name}") for p in (finished_run.path / "checkpoints").iterdir()}
-    assert written - {"adapter", "model"} == known - {"adapter", "model"}
-    assert {"adapter", "model"} <= known
+        nameless(str(p.relative_to(run.path)))
+        for run in (finished_run, sft_run)
+        for folder in (run.path, run.path / "rollouts", run.path / "checkpoints")
+        for p in folder.iterdir()
+    }
+    assert written - known == {"rollouts", "checkpoints"}
+    assert known - written <= {"model", "findings.json"}
+
+
+def test_every_metric_is_documented(finished_run: RunFolder, sft_run: RunFolder, dpo_run: RunFolder) -> None:
+    said = set(keys(section(page("run-folder.md"), "Metrics"))) | {"step", "epoch"}
+    said |= {name.replace("rollout/", "eval/") for name in said}
+    runs = (finished_run, sft_run, dpo_run)
+    measured = {name for run in runs for line in run.metrics() for name in line}
+    assert measured - said == set()
+    assert {name for name in said - measured if not name.startswith(("part/", "eval/"))} == {"loss/orpo"}
+    timed = {name for run in runs for line in run.timing() for name in line} - {"step"}
+    assert [name for name in timed if f"`{name}`" not in page("run-folder.md")] == []
 
 
 def test_the_index_lists_every_page() -> None:
