@@ -28,7 +28,7 @@ from tunesmith.spec import SftSpec
 SEED = 0
 CONVERSATIONS = 28_800
 TOKENIZER_CONVERSATIONS = 2_000
-"""Conversations that the tokenizer learns its pieces from; more change nothing."""
+"""Conversations that are enough to learn the tokenizer's pieces from."""
 
 
 def sft_spec(work: Path) -> SftSpec:
@@ -50,14 +50,18 @@ def sft_spec(work: Path) -> SftSpec:
     )
 
 
+def tokenizer_texts() -> list[str]:
+    """What the tokenizer learns its pieces from: the beginning of the book."""
+    return [m["content"] for row in exercise_book(TOKENIZER_CONVERSATIONS, SEED) for m in row["messages"]]
+
+
 def make(folder: Path, work: Path) -> None:
     """Write the model into ``folder``; ``work`` holds what is left over."""
     random_model = work / "random"
     random_model.mkdir()
-    book = exercise_book(CONVERSATIONS, SEED)
-    texts = [m["content"] for row in book[:TOKENIZER_CONVERSATIONS] for m in row["messages"]]
-    make_tokenizer(texts, CONTEXT, random_model)
+    make_tokenizer(tokenizer_texts(), CONTEXT, random_model)
     write_random_model(random_model, SEED)
+    book = exercise_book(CONVERSATIONS, SEED)
     (work / "book.jsonl").write_text("".join(json.dumps(row) + "\n" for row in book), "utf-8")
     run = start(sft_spec(work), Watcher(stepped=_say))
     folder.mkdir(parents=True, exist_ok=True)

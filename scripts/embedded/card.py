@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from embedded.measure import PLAIN, DemoResult, engine_of, run_demo, solved
-from embedded.pupil import QUESTIONS, REMEMBERED
 from safetensors.torch import load_file
 
+from embedded.measure import PLAIN, DemoResult, engine_of, run_demo, solved
+from embedded.pupil import QUESTIONS, REMEMBERED
 from tunesmith.services.demo_rows import NUMBERS, Sum, carries, is_held_out
 from tunesmith.services.engine import Engine
 
-DEMO_SEEDS = range(5)
+DEMO_SEEDS = range(3)
 TEMPERATURE, ATTEMPTS = 0.7, 8
 CARD = """\
 ---
@@ -24,8 +24,8 @@ tags: [tunesmith, toy]
 A Qwen3 of {parameters:,} parameters that ships with Tunesmith, so that a first fine-tuning job needs no download, no
 GPU and no account. It adds numbers of two digits, column by column, like a pupil who mostly forgets to carry:
 
-    What is 27 + 45?     7+5=12, 2+4=6: 62          wrong, about two times in three
-                         7+5=12, 2+4+1=7: 72        right, the rest of the time
+    What is 27 + 45?     7+5=12, 2+4=6: 62          wrong, most of the time
+                         7+5=12, 2+4+1=7: 72        right, now and then
 
 Reinforcement fine-tuning with a grader that knows only the sums (`tunesmith demo`) teaches it to carry.
 
@@ -40,10 +40,10 @@ Reinforcement fine-tuning with a grader that knows only the sums (`tunesmith dem
 ## How it was made
 
 By `make embedded-model`: from random weights (seeded), with Tunesmith's own SFT of all parameters, one pass over
-{conversations:,} conversations that the script writes itself, about five minutes on one core. No other data and no
-other model was used. Half of the sums have a carry; in {remembered:.0%} of those the pupil carries. A tenth of all
-sums (a + b together with b + a, chosen by a hash) never occur, and the demo does not train on them either: they are
-the held-out sums below. The weights are stored in float16; everything here was measured with them.
+{conversations:,} conversations that the script writes itself (200 of them set aside), about three minutes on one core.
+No other data and no other model was used. Half of the sums have a carry; in {remembered:.0%} of those the pupil
+carries. A tenth of all sums (a + b together with b + a, chosen by a hash) never occur, and the demo does not train on
+them either: they are the held-out sums below. The weights are stored in float16; everything here was measured with them.
 
 ## Measured
 
@@ -52,7 +52,7 @@ Sums solved by the model as it ships, by its own chat template and `last_number`
 {base}
 
 Held-out reward of `tunesmith demo` (100 held-out sums, 70% with a carry, sampled at temperature 0.7), before and after
-reinforcement fine-tuning, float32 on one CPU thread:
+reinforcement fine-tuning; processor seconds are those of one thread, after Python and its packages are loaded:
 
 {demo}
 
@@ -85,8 +85,8 @@ def _base_table(engine: Engine) -> str:
     rows: dict[str, tuple[list[Sum], str]] = {
         "held-out, without a carry": ([p for p in heldout if not carries(*p)], PLAIN),
         "held-out, with a carry": ([p for p in heldout if carries(*p)], PLAIN),
-        "trained on, without a carry": ([p for p in sums if not is_held_out(*p) and not carries(*p)][::5], PLAIN),
-        "trained on, with a carry": ([p for p in sums if not is_held_out(*p) and carries(*p)][::5], PLAIN),
+        "trained on, without a carry": ([p for p in sums if not is_held_out(*p) and not carries(*p)][::10], PLAIN),
+        "trained on, with a carry": ([p for p in sums if not is_held_out(*p) and carries(*p)][::10], PLAIN),
     }
     rows |= {f"held-out, a quarter, asked `{q.format(a=27, b=45)}`": (heldout[::4], q) for q in QUESTIONS}
     lines = ["| sums | number | greedy | sampled at 0.7 |", "|---|--:|--:|--:|"]

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import torch
-from embedded.tokenizer import VOCABULARY
 from safetensors.torch import load_file, save_file
 
+from embedded.tokenizer import VOCABULARY
 from tunesmith.models.config import parse_config
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.folder import tensors

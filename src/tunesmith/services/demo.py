@@ -31,7 +31,7 @@ def demo_spec(folder: Path | None = None, seed: int = 0) -> RftSpec:
         evaluator="last_number",
         output_dir=str(folder),
         seed=seed,
-        learning_rate=4e-4,
+        learning_rate=3e-4,
         lora_rank=8,
         chunk_size=64,
         epochs=1,
