@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from tunesmith.core.ports import Trainer
 from tunesmith.core.types import Datum, Floats, Metrics, Norm
 from tunesmith.recipes.assemble import with_reference
 from tunesmith.recipes.report import StepReport
-from tunesmith.recipes.schedule import due, learning_rate, schedule
+from tunesmith.recipes.updating import run_updates
 from tunesmith.spec import DpoSpec
 
 Pair = tuple[Datum, Datum]
@@ -32,25 +31,14 @@ class DpoJob:
         return self.spec.num_steps(len(self.pairs))
 
 
-async def run(job: DpoJob, after: int = -1, state: Mapping[str, float] | None = None) -> AsyncIterator[StepReport]:
-    """Yield a report of each optimizer update; ``after`` and ``state`` go on from a checkpoint, -1 from the start."""
+def run(job: DpoJob, after: int = -1, state: Mapping[str, float] | None = None) -> AsyncIterator[StepReport]:
+    """A report of each optimizer update; ``after`` and ``state`` go on from a checkpoint, -1 from the start."""
     pairs, heldout = _referenced(job, job.pairs), _referenced(job, job.heldout)
-    lowest = (state or {}).get("lowest_heldout_loss", float("inf"))
-    if after < 0:
-        metrics = _heldout(job, heldout)
-        lowest = metrics.get("eval/loss", lowest)
-        yield StepReport(0, metrics, state=_state(lowest))
-    size, epochs = job.spec.batch_size_samples, job.spec.epochs
-    for plan in schedule(pairs, size, epochs, job.spec.seed)[max(after, 0) :]:
-        began = perf_counter()
-        metrics = _update(job, plan.step, plan.items) | {"epoch": float(plan.epoch)}
-        took, best = perf_counter() - began, False
-        if due(job.spec, plan.step, job.num_steps):
-            metrics |= _heldout(job, heldout) | {"optim/weight_change": job.trainer.weight_change()}
-            best = metrics.get("eval/loss", lowest) < lowest
-            lowest = min(lowest, metrics.get("eval/loss", lowest))
-        timing = {"time/train_s": took, "speed/train_tokens_per_s": metrics["train/packed_tokens"] / took}
-        yield StepReport(plan.step, metrics, timing, state=_state(lowest), best=best)
+
+    def gradient(batch: Sequence[Pair]) -> Metrics:
+        return _gradient(job, batch)
+
+    return run_updates(job.spec, pairs, job.trainer, gradient, lambda: _heldout(job, heldout), after, state or {})
 
 
 def _referenced(job: DpoJob, pairs: Sequence[Pair]) -> list[Pair]:
@@ -62,16 +50,15 @@ def _referenced(job: DpoJob, pairs: Sequence[Pair]) -> list[Pair]:
     return list(zip(scored[::2], scored[1::2], strict=True))
 
 
-def _update(job: DpoJob, step: int, batch: Sequence[Pair]) -> Metrics:
+def _gradient(job: DpoJob, batch: Sequence[Pair]) -> Metrics:
+    """Of the mean preference loss of a batch of pairs."""
     loss = job.spec.preference_loss
     settings = {"beta": job.spec.dpo_beta} if loss == "dpo" else {"orpo_lambda": job.spec.orpo_lambda}
     data = _flat(batch)
     tokens = float(sum(np.count_nonzero(d.weights) for d in data))
     metrics, _ = job.trainer.forward_backward(data, loss, settings, Norm(tokens, float(len(batch))))
-    rate = learning_rate(job.spec, job.trainer.version, step, job.num_steps)
-    metrics |= job.trainer.optim_step(job.spec.adam(rate))
     renamed = {name.replace("preference/", "train/"): value for name, value in metrics.items()}
-    return renamed | {"train/loss": metrics[f"loss/{loss}"], "train/tokens": tokens, "optim/updates": 1.0}
+    return renamed | {"train/loss": metrics[f"loss/{loss}"], "train/tokens": tokens}
 
 
 def _heldout(job: DpoJob, pairs: Sequence[Pair]) -> Metrics:
@@ -103,7 +90,3 @@ def _margins(job: DpoJob, data: Sequence[Datum], scored: Sequence[Floats]) -> ND
 
 def _flat(pairs: Sequence[Pair]) -> list[Datum]:
     return [d for pair in pairs for d in pair]
-
-
-def _state(lowest: float) -> dict[str, float]:
-    return {"lowest_heldout_loss": lowest} if np.isfinite(lowest) else {}

@@ -2,14 +2,13 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
 
 from tunesmith.core.ports import Trainer
 from tunesmith.core.types import Datum, Metrics, Norm
 from tunesmith.recipes.report import StepReport
-from tunesmith.recipes.schedule import due, learning_rate, schedule
+from tunesmith.recipes.updating import run_updates
 from tunesmith.spec import SftSpec
 
 
@@ -27,35 +26,20 @@ class SftJob:
         return self.spec.num_steps(len(self.data))
 
 
-async def run(job: SftJob, after: int = -1, state: Mapping[str, float] | None = None) -> AsyncIterator[StepReport]:
-    """Yield a report of each optimizer update; ``after`` and ``state`` go on from a checkpoint, -1 from the start."""
-    lowest = (state or {}).get("lowest_heldout_loss", float("inf"))
-    if after < 0:
-        metrics = _heldout(job)
-        lowest = metrics.get("eval/loss", lowest)
-        yield StepReport(0, metrics, state=_state(lowest))
-    size, epochs = job.spec.batch_size_samples, job.spec.epochs
-    for plan in schedule(job.data, size, epochs, job.spec.seed)[max(after, 0) :]:
-        began = perf_counter()
-        metrics = _update(job, plan.step, plan.items) | {"epoch": float(plan.epoch)}
-        took = perf_counter() - began
-        best = False
-        if due(job.spec, plan.step, job.num_steps):
-            metrics |= _heldout(job) | {"optim/weight_change": job.trainer.weight_change()}
-            best = metrics.get("eval/loss", lowest) < lowest
-            lowest = min(lowest, metrics.get("eval/loss", lowest))
-        timing = {"time/train_s": took, "speed/train_tokens_per_s": metrics["train/packed_tokens"] / took}
-        yield StepReport(plan.step, metrics, timing, state=_state(lowest), best=best)
+def run(job: SftJob, after: int = -1, state: Mapping[str, float] | None = None) -> AsyncIterator[StepReport]:
+    """A report of each optimizer update; ``after`` and ``state`` go on from a checkpoint, -1 from the start."""
+
+    def gradient(batch: Sequence[Datum]) -> Metrics:
+        return _gradient(job.trainer, batch)
+
+    return run_updates(job.spec, job.data, job.trainer, gradient, lambda: _heldout(job), after, state or {})
 
 
-def _update(job: SftJob, step: int, batch: Sequence[Datum]) -> Metrics:
-    """One update: the mean negative log-likelihood per trained token, in nats."""
+def _gradient(trainer: Trainer, batch: Sequence[Datum]) -> Metrics:
+    """Of the mean negative log-likelihood per trained token, in nats."""
     tokens = float(sum(np.count_nonzero(d.weights) for d in batch))
-    norm = Norm(max(tokens, 1.0), float(len(batch)))
-    metrics, _ = job.trainer.forward_backward(batch, "cross_entropy", norm=norm)
-    rate = learning_rate(job.spec, job.trainer.version, step, job.num_steps)
-    metrics |= job.trainer.optim_step(job.spec.adam(rate))
-    return metrics | {"train/loss": metrics["loss/cross_entropy"], "train/tokens": tokens, "optim/updates": 1.0}
+    metrics, _ = trainer.forward_backward(batch, "cross_entropy", norm=Norm(max(tokens, 1.0), float(len(batch))))
+    return metrics | {"train/loss": metrics["loss/cross_entropy"], "train/tokens": tokens}
 
 
 def _heldout(job: SftJob) -> Metrics:
@@ -66,7 +50,3 @@ def _heldout(job: SftJob) -> Metrics:
     tokens = sum(np.count_nonzero(d.weights) for d in job.heldout)
     right = [bool((np.exp(lp) > 0.5)[d.weights != 0].all()) for lp, d in zip(scored, job.heldout, strict=True)]
     return {"eval/loss": total / tokens, "eval/rows": float(len(right)), "eval/sure_share": float(np.mean(right))}
-
-
-def _state(lowest: float) -> dict[str, float]:
-    return {"lowest_heldout_loss": lowest} if np.isfinite(lowest) else {}

@@ -1,7 +1,6 @@
 """What a job will take, before it is run: a few real steps in a folder that is thrown away."""
 
 import asyncio
-import math
 import resource
 import sys
 import tempfile
@@ -13,17 +12,18 @@ from statistics import fmean
 from typing import Any
 
 from tunesmith.core.types import Metrics
-from tunesmith.recipes.report import StepReport
-from tunesmith.services.engine import engine_of
+from tunesmith.services.engine import Engine, engine_of
 from tunesmith.services.run_folder import RunFolder
-from tunesmith.services.worker import Watcher, keep, recipe_of
+from tunesmith.services.worker import Recipe, Watcher, keep, recipe_of
 from tunesmith.spec import AnySpec, RftSpec
 
 STEPS = 4
 """Steps of the rehearsal; the first warms up and is not timed."""
 PROMPTS = 64
 """Most prompts of one rehearsed RFT step; larger steps are scaled up from there."""
-HELD_OUT = 32
+HELD_OUT = 200
+SIGNAL_KEPT = 0.65
+"""Training work of an average RFT step against the first ones: as a policy learns, fewer groups have a signal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +52,20 @@ def plan(spec: AnySpec) -> Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rehearsed:
-    """Measured on the small job."""
+class _Seen:
+    """One rehearsed step, storing included."""
 
-    steps: list[tuple[Metrics, float]]
-    """Metrics and wall seconds of every step, storing included."""
-    evaluation_s: float
+    metrics: Metrics
+    step_s: float
+    """Without the evaluation."""
+    train_s: float
+    """Part of it that updates the weights."""
+    eval_s: float
 
 
 async def _rehearse(spec: AnySpec, folder: Path) -> Plan:
-    small = spec.model_copy(update={"eval_every": 0, "epochs": max(spec.epochs, STEPS)})
-    prompts = steps = 0
+    small = spec.model_copy(update={"eval_every": STEPS, "epochs": max(spec.epochs, STEPS)})
+    prompts = 0
     async with AsyncExitStack() as stack:
         engine = engine_of(spec)
         full = await recipe_of(spec, engine, stack, -1, {})
@@ -72,33 +75,40 @@ async def _rehearse(spec: AnySpec, folder: Path) -> Plan:
         heldout = min(full.heldout, HELD_OUT)
         rehearsal = await recipe_of(small, engine, stack, -1, {}, heldout=heldout)
         run = RunFolder(folder / "run").create(spec.model_dump(), spec.kind)
-        began, found = time.perf_counter(), _Rehearsed([], 0.0)
-        async for report in rehearsal.steps:
-            keep(run, small, engine, report, rehearsal.num_steps, Watcher())
-            took, began = time.perf_counter() - began, time.perf_counter()
-            found = _noted(found, report, took)
-            if report.step >= min(STEPS, rehearsal.num_steps):
-                break
-        steps = full.num_steps
+        seen = await _steps(rehearsal, run, small, engine)
     scale = max(1.0, prompts / PROMPTS)
-    timed = found.steps[1:] or found.steps
-    metrics = [m for m, _ in timed]
-    evaluations = 2 + (steps - 1) // spec.eval_every if spec.eval_every else 2
-    evaluation_s = found.evaluation_s * (full.heldout / heldout if heldout else 0)
+    timed = seen[2:] or seen[1:]
+    kept = SIGNAL_KEPT if isinstance(spec, RftSpec) else 1.0
+    step_s = scale * fmean(s.step_s - (1 - kept) * s.train_s for s in timed)
+    evaluations = 2 + (full.num_steps - 1) // spec.eval_every if spec.eval_every else 2
+    eval_s = seen[-1].eval_s * (full.heldout / heldout if heldout else 0)
+    tokens = fmean(s.metrics.get("rollout/tokens", s.metrics.get("train/tokens", 0.0)) for s in timed)
     return Plan(
-        steps=steps,
+        steps=full.num_steps,
         rollouts_per_step=prompts * spec.response_candidates_count if isinstance(spec, RftSpec) else 0,
-        optimizer_updates=steps * (math.ceil(fmean(m["optim/updates"] for m in metrics) * scale) or 1),
-        tokens=int(steps * scale * fmean(m.get("rollout/tokens", m.get("train/tokens", 0.0)) for m in metrics)),
+        optimizer_updates=round(full.num_steps * max(1.0, kept * scale * fmean(map(_updates, timed)))),
+        tokens=int(full.num_steps * scale * tokens),
         peak_memory_bytes=_peak_bytes(),
-        seconds=steps * scale * fmean(s for _, s in timed) + evaluations * evaluation_s,
+        seconds=full.num_steps * step_s + evaluations * eval_s,
     )
 
 
-def _noted(found: _Rehearsed, report: StepReport, took: float) -> _Rehearsed:
-    if report.step == 0:
-        return _Rehearsed([], took)
-    return _Rehearsed([*found.steps, (report.metrics, took)], found.evaluation_s)
+async def _steps(rehearsal: Recipe, run: RunFolder, spec: AnySpec, engine: Engine) -> list[_Seen]:
+    """The evaluation before training, and up to STEPS steps of which the last is evaluated."""
+    seen: list[_Seen] = []
+    began = time.perf_counter()
+    async for report in rehearsal.steps:
+        keep(run, spec, engine, report, rehearsal.num_steps, Watcher())
+        took, began = time.perf_counter() - began, time.perf_counter()
+        eval_s = report.timing.get("time/eval_s", 0.0)
+        seen.append(_Seen(report.metrics, took - eval_s, report.timing.get("time/train_s", 0.0), eval_s))
+        if report.step >= STEPS:
+            break
+    return seen
+
+
+def _updates(seen: _Seen) -> float:
+    return seen.metrics["optim/updates"]
 
 
 def _peak_bytes() -> int:
