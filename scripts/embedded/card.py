@@ -43,7 +43,7 @@ By `make embedded-model`: from random weights (seeded), with Tunesmith's own SFT
 {conversations:,} conversations that the script writes itself (200 of them set aside), about three minutes on one core.
 No other data and no other model was used. Half of the sums have a carry; in {remembered:.0%} of those the pupil
 carries. A tenth of all sums (a + b together with b + a, chosen by a hash) never occur, and the demo does not train on
-them either: they are the held-out sums below. The weights are stored in float16; everything here was measured with them.
+them either: they are the held-out sums below. The weights are stored in float16; all numbers here are theirs.
 
 ## Measured
 
