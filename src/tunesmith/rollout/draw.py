@@ -53,12 +53,31 @@ def draw(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, unif
     scaled = logits / torch.where(greedy, 1.0, temperature)[:, None]
     logp = scaled - scaled.logsumexp(-1, keepdim=True)  # as the trainer computes it
     keep = torch.where((top_k == 0) | (top_k > vocab), vocab, top_k).masked_fill(greedy, 1)
-    if bool((keep == vocab).all()) and bool((top_p >= 1).all()):
+    # Rows are cut together only with rows that keep as many: what is drawn must not depend on the others' settings.
+    kinds = keep.masked_fill((keep == vocab) & (top_p >= 1), 0)
+    distinct = kinds.unique().tolist()
+    if len(distinct) == 1:
+        return _draw_alike(logp, distinct[0], top_p, uniform)
+    out = Drawn(torch.empty_like(top_k), torch.empty_like(logp[:, 0]), torch.empty_like(logp[:, 0]))
+    for kind in distinct:
+        rows = (kinds == kind).nonzero()[:, 0]
+        own = _draw_alike(logp[rows], kind, top_p[rows], uniform[rows])
+        out.tokens[rows], out.logprobs[rows], out.sampling_logprobs[rows] = (
+            own.tokens,
+            own.logprobs,
+            own.sampling_logprobs,
+        )
+    return out
+
+
+def _draw_alike(logp: Tensor, keep: int, top_p: Tensor, uniform: Tensor) -> Drawn:
+    """[R, V] log-probabilities whose rows all keep the ``keep`` likeliest tokens; 0 keeps all of them, uncut."""
+    if keep == 0:
         tokens = _invert(logp.double().exp().cumsum(-1), uniform)
         chosen = logp.gather(1, tokens[:, None])[:, 0]
         return Drawn(tokens, chosen, chosen)
-    values, order = logp.topk(int(keep.max()))  # [R, k], likeliest first
-    mass = values.double().exp().masked_fill(torch.arange(len(order[0]), device=order.device) >= keep[:, None], 0)
+    values, order = logp.topk(keep)  # [R, k], likeliest first
+    mass = values.double().exp()
     share = mass / mass.sum(-1, keepdim=True)
     kept = mass.masked_fill(share.cumsum(-1) - share >= top_p[:, None], 0)
     pick = _invert(kept.cumsum(-1), uniform)[:, None]
