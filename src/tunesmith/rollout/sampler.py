@@ -13,7 +13,7 @@ from tunesmith.models.attention import Family, PackedAttention
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.head import selected_logprobs
 from tunesmith.models.lora import Adapter
-from tunesmith.rollout.batch import Batch, Request
+from tunesmith.rollout.batch import ROWS, Batch, Request
 
 
 class LocalSampler:
@@ -69,16 +69,17 @@ class LocalSampler:
         device, length = self.model.device, len(tokens) - 1
         if length < 1:
             return np.zeros(len(tokens), np.float32)
-        attend = PackedAttention([Family(0, 0, (length,))], self.model.config.windows, device)
-        ids = torch.from_numpy(tokens.astype(np.int64)).to(device)
+        rows = max(length, ROWS)  # padding comes last, where no token can see it
+        attend = PackedAttention([Family(0, 0, (rows,))], self.model.config.windows, device)
+        ids = torch.from_numpy(np.pad(tokens.astype(np.int64), (0, rows - length))).to(device)
         adapter = self._adapter()
         with torch.no_grad():
-            hidden = self.model(ids[:-1], torch.arange(length, device=device), attend, adapter)
+            hidden = self.model(ids[:-1], torch.arange(rows, device=device), attend, adapter)
             pair = self.model.head_pair(adapter)
             a, b = (None, None) if pair is None else (pair.a.to(hidden.dtype), pair.spread_b().to(hidden.dtype))
-            ones = torch.ones(length, device=device)
+            ones = torch.ones(rows, device=device)
             scored = selected_logprobs(hidden, self.model.head_weight, ids[1:], ones, a, b)
-        return np.concatenate([np.zeros(1, np.float32), scored.float().cpu().numpy()])
+        return np.concatenate([np.zeros(1, np.float32), scored[:length].float().cpu().numpy()])
 
     def _adapter(self) -> Adapter | None:
         return self._weights.payload if isinstance(self._weights.payload, Adapter) else None

@@ -12,6 +12,8 @@ from tunesmith.models.attention import Family
 
 MIN_SHARED = 0.25
 """A prompt of at least this share of its sequence is always encoded once for all who have it."""
+FEWEST_TOKENS = 16
+"""Shorter passes are filled up: a matrix product of so many rows gives each the bits that it has in any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,4 +151,8 @@ def _layout(data: Sequence[Datum]) -> tuple[tuple[Family, ...], Ints, Ints, list
             rows.append(np.r_[start : start + prefix, own : own + length])
             own += length
         start, i = own, j
+    if (few := FEWEST_TOKENS - start) > 0:
+        families.append(Family(start, 0, (few,)))
+        tokens.append(np.zeros(few, np.int32))
+        positions.append(np.arange(few, dtype=np.int32))
     return tuple(families), np.concatenate(tokens), np.concatenate(positions), rows
