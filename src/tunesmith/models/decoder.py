@@ -38,7 +38,7 @@ class Linear(nn.Module):
     def forward(self, x: Tensor, adapter: Adapter | None) -> Tensor:
         y = F.linear(x, self.weight, self.bias)
         pair = adapter.pairs.get(self.target.name) if adapter else None
-        return y if pair is None else y + pair.delta(x)
+        return y if pair is None else pair.add_delta(y, x)
 
 
 class Layer(nn.Module):
@@ -58,8 +58,16 @@ class Layer(nn.Module):
         moe = c.sparse(index)
         self.mlp: Mlp | SparseMlp = SparseMlp(c.hidden, moe, mlp) if moe else Mlp(c, mlp)
 
-    def forward(self, x: Tensor, cosine: Tensor, sine: Tensor, attend: Attend, adapter: Adapter | None) -> Tensor:
-        """[N, H] -> [N, H]."""
+    def forward(
+        self,
+        x: Tensor,
+        cosine: Tensor,
+        sine: Tensor,
+        attend: Attend,
+        adapter: Adapter | None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """[N, H] -> [N, H], or the [M, H] of ``rows`` where no more than those are needed."""
         y = F.rms_norm(x, x.shape[-1:], self.input_norm, self.eps)
         qkv = self.qkv(y, adapter).view(len(x), -1, self.head_dim)  # [N, h + 2 kv, d]
         qk, v = qkv.split([self.heads + self.kv_heads, self.kv_heads], 1)
@@ -67,7 +75,10 @@ class Layer(nn.Module):
             weight = torch.cat([self.q_norm.expand(self.heads, -1), self.k_norm.expand(self.kv_heads, -1)])
             qk = F.rms_norm(qk, qk.shape[-1:], None, self.eps) * weight
         q, k = rotate(qk, cosine, sine).split([self.heads, self.kv_heads], 1)
-        x = x + self.o(attend(self.index, q, k, v), adapter)
+        seen = attend(self.index, q, k, v)
+        if rows is not None:
+            x, seen = x.index_select(0, rows), seen.index_select(0, rows)
+        x = x + self.o(seen, adapter)
         out: Tensor = x + self.mlp(F.rms_norm(x, x.shape[-1:], self.post_norm, self.eps), adapter)
         return out
 
@@ -102,12 +113,19 @@ class Decoder(nn.Module):
         self.head_target = Target("head", (("lm_head", config.vocab),), config.hidden)
         self.register_buffer("inverse", inverse_frequencies(config.rope, config.head_dim), persistent=False)
 
-    def forward(self, tokens: Tensor, positions: Tensor, attend: Attend, adapter: Adapter | None = None) -> Tensor:
-        """[N] ids at [N] positions -> [N, H] normalised hidden states."""
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        attend: Attend,
+        adapter: Adapter | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """[N] ids at [N] positions -> [N, H] normalised hidden states, or the [M, H] of ``rows`` for less work."""
         x = F.embedding(tokens, self.embed)
         cosine, sine = (t.to(x.dtype) for t in rotation(self.inverse, positions))
         for layer in self.layers:
-            x = layer(x, cosine, sine, attend, adapter)
+            x = layer(x, cosine, sine, attend, adapter, rows if layer is self.layers[-1] else None)
         return F.rms_norm(x, x.shape[-1:], self.norm, self.config.norm_eps)
 
     @property
@@ -122,7 +140,7 @@ class Decoder(nn.Module):
         """[N, H] -> [N, V] float32."""
         y = F.linear(hidden, self.head_weight)
         pair = self.head_pair(adapter)
-        return (y if pair is None else y + pair.delta(hidden)).float()
+        return (y if pair is None else pair.add_delta(y, hidden)).float()
 
     def targets(self, head: bool = False) -> Iterator[Target]:
         """Every linear an adapter may sit on: attention, MLP and experts, the output head where asked."""

@@ -1,5 +1,6 @@
 """Log-probabilities of chosen tokens without the logits of a whole pass: a few rows at a time, forward and backward."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from torch.nn import functional as F
 CHUNK_NUMBERS = {"cpu": 1 << 22, "cuda": 1 << 26}
 """Logits held at once on a kind of device, counted in numbers: 16 MB in float32, and 256 MB where passes over the
 head's weight are what costs."""
+FEWEST_ROWS = 16
+"""From so many rows up, a matrix product gives each row the same bits whatever the others are."""
 
 
 def selected_logprobs(
@@ -80,8 +83,10 @@ class _SelectedLogprobs(torch.autograd.Function):
 
 
 def _chunks(rows: int, weight: Tensor) -> list[slice]:
-    size = max(1, CHUNK_NUMBERS.get(weight.device.type, CHUNK_NUMBERS["cpu"]) // len(weight))
-    return [slice(i, min(i + size, rows)) for i in range(0, rows, size)]
+    """Few rows at a time; a rest too small to be a chunk goes with the one before it."""
+    size = max(FEWEST_ROWS, CHUNK_NUMBERS.get(weight.device.type, CHUNK_NUMBERS["cpu"]) // len(weight))
+    starts = [*range(0, max(1, rows - FEWEST_ROWS + 1), size)]
+    return [slice(start, end) for start, end in pairwise([*starts, rows])]
 
 
 def _chosen(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

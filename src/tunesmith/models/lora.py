@@ -31,10 +31,10 @@ class Pair:
     spread: Tensor | None = None
     """b on the diagonal, times scale: precomputed in a snapshot, built on the fly where gradients flow."""
 
-    def delta(self, x: Tensor, expert: int | None = None) -> Tensor:
-        """[N, in] -> [N, out]: what the adapter adds."""
+    def add_delta(self, y: Tensor, x: Tensor, expert: int | None = None) -> Tensor:
+        """[N, out] of the plain linear of [N, in] -> the same tensor with what the adapter adds."""
         a = self.a[expert] if expert is not None and self.a.dim() == 3 else self.a
-        return F.linear(F.linear(x, a.to(x.dtype)), self.spread_b(expert).to(x.dtype))
+        return y.addmm_(F.linear(x, a.to(x.dtype)), self.spread_b(expert).to(x.dtype).T)
 
     def spread_b(self, expert: int | None = None) -> Tensor:
         """[out, P * r]: b on the diagonal, times scale."""

@@ -19,7 +19,7 @@ class Experts(nn.Module):
     def forward(self, x: Tensor, expert: int, adapter: Adapter | None) -> Tensor:
         y = F.linear(x, self.weight[expert])
         pair = adapter.pairs.get(self.target.name) if adapter else None
-        return y if pair is None else y + pair.delta(x, expert)
+        return y if pair is None else pair.add_delta(y, x, expert)
 
 
 class SparseMlp(nn.Module):

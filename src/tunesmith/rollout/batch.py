@@ -123,9 +123,9 @@ class Batch:
             return family(layer, q, k, v)
 
         tokens = torch.from_numpy(np.pad(request.prompt.astype(np.int64), (0, rows - length))).to(device)
-        hidden = self.model(tokens, torch.arange(rows, device=device), attend, self.adapter)
-        end = max(length, ROWS)
-        first = self.model.logits(hidden[end - ROWS : end], self.adapter)[length - 1 - end][None]
+        positions = torch.arange(rows, device=device)
+        hidden = self.model(tokens, positions, attend, self.adapter, positions[-ROWS:])
+        first = self.model.logits(hidden, self.adapter)[length - 1 - rows][None]
         self._groups.append(_Group(request, slot, first, deque(range(request.n))))
         return self._groups[-1]
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from tunesmith.core.ports import Weights
 from tunesmith.models.attention import PackedAttention
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.folder import load_model, save_model
-from tunesmith.models.head import selected_logprobs
+from tunesmith.models.head import FEWEST_ROWS, selected_logprobs
 from tunesmith.models.lora import Adapter
 from tunesmith.models.peft_format import save_adapter
 from tunesmith.train.pack import Pack
@@ -53,10 +54,13 @@ class Policy:
         """[M] log-probabilities of a pack's targets, in nats at each sequence's temperature."""
         model, adapter = self._weights(reference)
         attend = PackedAttention(p.families, model.config.windows, model.device)
-        hidden = model(p.tokens, p.positions, attend, adapter).index_select(0, p.rows)
+        few = max(0, FEWEST_ROWS - len(p.rows))
+        rows, targets = (F.pad(x, (0, few)) for x in (p.rows, p.targets))
+        hidden = model(p.tokens, p.positions, attend, adapter, rows)
         pair = model.head_pair(adapter)
         a, b = (None, None) if pair is None else (pair.a.to(hidden.dtype), pair.spread_b().to(hidden.dtype))
-        return selected_logprobs(hidden, model.head_weight, p.targets, p.temperature, a, b)
+        temperature = F.pad(p.temperature, (0, few), value=1.0)
+        return selected_logprobs(hidden, model.head_weight, targets, temperature, a, b)[: len(p.rows)]
 
     def _weights(self, reference: bool) -> tuple[Decoder, Adapter | None]:
         if not reference:
