@@ -73,7 +73,8 @@ def test_every_key_of_the_card_is_documented() -> None:
 
 def test_error_kinds_and_exit_codes() -> None:
     text = section(PAGE, "Exit codes")
-    kinds = {cls.kind: cls for cls in (errors.UserError, *errors.UserError.__subclasses__())}
+    classes: list[type[errors.UserError]] = [errors.UserError, *errors.UserError.__subclasses__()]
+    kinds = {cls.kind: cls for cls in classes}
     assert set(kinds) == set(get_args(errors.Kind))
     for kind, cls in kinds.items():
         code = main.FAILED if cls is errors.JobStopped else main.REFUSED
