@@ -1,0 +1,70 @@
+"""kill -9 at a random moment, then resume: the bytes of the run that was never killed."""
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fingerprint import fingerprint
+from tiny_jobs import settings
+from zygote import Zygote
+
+from tunesmith.services.run_folder import RunFolder
+
+JOBS: dict[str, tuple[str, dict[str, Any], int]] = {
+    "rft": ("rft", {}, 12),
+    "rft, all weights": ("rft", {"lora_rank": 0, "rl_loss_method": "dapo", "save_every": 2}, 8),
+    "rft, a user's grader": ("rft", {"evaluator": "grader.py::grade"}, 3),
+    "rft, stopped early": ("rft", {"evaluator": "repetition", "epochs": 2}, 2),
+    "sft": ("sft", {"eval_every": 1}, 13),
+    "sft, all weights": ("sft", {"lora_rank": 0, "save_every": 2, "epochs": 2}, 12),
+    "dpo": ("dpo", {"eval_every": 1, "epochs": 2}, 13),
+    "dpo, all weights": ("dpo", {"lora_rank": 0, "save_every": 3}, 12),
+}
+"""Name -> (kind, settings, kills in the fast suite)."""
+
+
+def job_settings(name: str, root: Path) -> dict[str, Any]:
+    kind, changes, _ = JOBS[name]
+    if "grader.py" in changes.get("evaluator", ""):
+        changes = {**changes, "evaluator": f"{root}/data/{changes['evaluator']}"}
+    return settings(kind, root, **changes)
+
+
+def go_on(zygote: Zygote, spec: dict[str, Any], run: Path, kill_after_s: float | None = None) -> bool:
+    """Resume, or start where no run was left; True when that was killed too, or had nothing left to do."""
+    if not (run / "state.json").exists():
+        ended = zygote.start(spec, kill_after_s=kill_after_s)
+    elif RunFolder(run).state().state in ("COMPLETED", "EARLY_STOPPED") and RunFolder(run).card():
+        return False
+    else:
+        ended = zygote.resume(run, kill_after_s=kill_after_s)
+    assert ended.status == 0 or ended.killed, ended.said
+    return ended.killed
+
+
+def kill_and_resume(zygote: Zygote, spec: dict[str, Any], run: Path, length_s: float, rng: random.Random) -> bool:
+    """Kill a job, and one time in three its first resumption as well; True when the first kill came in time."""
+    killed = zygote.start(spec, kill_after_s=rng.uniform(0, length_s)).killed
+    if rng.random() < 1 / 3:
+        go_on(zygote, spec, run, kill_after_s=rng.uniform(0, length_s))
+    assert not go_on(zygote, spec, run)
+    return killed
+
+
+@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("times", [1, pytest.param(8, marks=pytest.mark.slow)], ids=["few", "many"])
+def test_a_killed_job_resumes_to_the_same_bytes(
+    name: str, times: int, zygote: Zygote, undisturbed: Any, jobs_folder: Path, run_folder: Path
+) -> None:
+    spec = job_settings(name, jobs_folder)
+    expected, length_s = undisturbed(spec)
+    rng = random.Random(f"{name}, {times}")
+    attempts = JOBS[name][2] * times
+    in_time = 0
+    for attempt in range(attempts):
+        in_time += kill_and_resume(zygote, spec, run_folder, length_s, rng)
+        assert fingerprint(run_folder) == expected, f"attempt {attempt}"
+        shutil.rmtree(run_folder)
+    assert in_time > attempts / 2
