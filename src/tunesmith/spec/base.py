@@ -16,7 +16,6 @@ def count_of(value: Any) -> Any:
 
 
 Tokens = Annotated[int, BeforeValidator(count_of)]
-Whole = Annotated[int, Field(strict=True)]
 
 
 class Spec(BaseModel):
@@ -84,6 +83,14 @@ class TrainSpec(Spec):
         refusals, _ = check(self.model_dump(), self.limits)
         if refusals:
             raise ValueError("; ".join(refusals))
+        return self
+
+    @model_validator(mode="after")
+    def _adapter_settings_need_an_adapter(self) -> "TrainSpec":
+        if self.lora_rank == 0 and self.lora_head:
+            raise ValueError("lora_head: adapts the head of an adapter, and lora_rank 0 makes none")
+        if self.lora_rank == 0 and self.warm_start_from is not None:
+            raise ValueError("warm_start_from: is for adapters; with lora_rank 0 give that run as base_model instead")
         return self
 
     def warnings(self) -> list[str]:

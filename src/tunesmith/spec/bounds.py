@@ -40,6 +40,7 @@ MANAGED: dict[str, Bound] = {
     "epochs": Bound(1, 10),
     "lora_rank": Bound(choices=(0, 4, 8, 16, 32), extended=(64, 128)),
     "temperature": Bound(0.1, 2.0),
+    "temperature_end": Bound(0.1, 2.0),
     "top_k": Bound(0, 100),
     "max_tokens": Bound(16, 16384),
 }
@@ -66,5 +67,7 @@ def _plain(value: float | None) -> str:
     """1e-5, not 1e-05; 5, not 5.0."""
     if value is None:
         return "inf"
-    text = f"{value:.0e}" if 0 < abs(value) < 1e-2 else f"{value:g}"
-    return text.replace("e-0", "e-").replace("e+0", "e+")
+    if not 0 < abs(value) < 1e-2:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

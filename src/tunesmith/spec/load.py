@@ -48,7 +48,7 @@ def build_spec(settings: Mapping[str, Any], kind: str | None = None) -> AnySpec:
         raise UserError("kind", f"the spec says {given!r}, the command says {kind!r}", f"Run: tunesmith {given} run")
     spec = KINDS[given]
     try:
-        return spec(**{**settings, "kind": given})
+        return spec.model_validate({**settings, "kind": given})
     except ValidationError as e:
         raise explain(e, spec) from None
 
