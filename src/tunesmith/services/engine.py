@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 import torch.utils.deterministic
 
+from tunesmith.core.errors import UserError
 from tunesmith.core.seeds import seed_of
 from tunesmith.models.chat import ChatRenderer, load_renderer
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.folder import load_model
-from tunesmith.models.lora import new_adapter
+from tunesmith.models.lora import Adapter, new_adapter
 from tunesmith.models.peft_format import load_adapter
 from tunesmith.rollout import LocalSampler
 from tunesmith.services import names
@@ -73,11 +74,21 @@ def build_engine(
     adapter = None
     if lora_rank and warm_start is not None:
         adapter = load_adapter(warm_start, model)
+        _same_shape(adapter, lora_rank, lora_head, warm_start)
     elif lora_rank:
         adapter = new_adapter(model.targets(lora_head), lora_rank, seed_of(seed, "adapter"), where)
     policy = Policy(model, adapter, base, warm=warm_start is not None, reference=reference)
     sampler = LocalSampler(model, renderer.stop_ids, renderer.decode, max_rows)
     return Engine(renderer, LocalTrainer(policy, TOKENS_PER_PASS[where.type]), sampler, model)
+
+
+def _same_shape(adapter: Adapter, rank: int, head: bool, folder: Path) -> None:
+    """Refuse settings that the adapter to start from would override."""
+    if adapter.rank != rank:
+        raise UserError(str(folder), f"has rank {adapter.rank}, lora_rank is {rank}", f"Set lora_rank: {adapter.rank}")
+    if ("head" in adapter.pairs) != head:
+        has = "adapts" if not head else "does not adapt"
+        raise UserError(str(folder), f"{has} the head, lora_head is {head}", f"Set lora_head: {not head}")
 
 
 def engine_of(spec: TrainSpec) -> Engine:

@@ -55,5 +55,7 @@ def tuned(run: Path) -> tuple[Path, Path | None]:
     return base_model(recorded), adapter
 
 
-def adapter_rank(adapter: Path) -> int:
-    return int(json.loads((adapter / ADAPTER_CONFIG).read_text("utf-8"))["r"])
+def adapter_shape(adapter: Path) -> tuple[int, bool]:
+    """(rank, whether the head is adapted) of an adapter on disk."""
+    config = json.loads((adapter / ADAPTER_CONFIG).read_text("utf-8"))
+    return int(config["r"]), "lm_head" in config["target_modules"]

@@ -23,9 +23,9 @@ from tunesmith.core.types import Finding, Group, Ints, Metrics
 from tunesmith.services import rollout_table
 from tunesmith.services.rollout_table import Judgement
 
-State = Literal["CREATED", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED", "EARLY_STOPPED"]
+State = Literal["CREATED", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "EARLY_STOPPED"]
 STATES: tuple[State, ...] = get_args(State)
-ENDED: tuple[State, ...] = ("COMPLETED", "FAILED", "CANCELLED", "EARLY_STOPPED")
+ENDED: tuple[State, ...] = ("COMPLETED", "FAILED", "EARLY_STOPPED")
 RUNS = Path("runs")
 _OURS = ("spec.yaml", "metrics.jsonl", "timing.jsonl", "findings.json", "card.json", "checkpoints", "adapter", "model")
 
@@ -41,7 +41,7 @@ class RunState:
     num_steps: int = 0
     """Steps planned; 0 while unknown."""
     reason: str = ""
-    """Why the run is in this state, for FAILED, EARLY_STOPPED, PAUSED and CANCELLED."""
+    """Why the run is in this state, for FAILED, EARLY_STOPPED and PAUSED."""
     started_at: str | None = None
     """UTC, RFC 3339: first time the run was RUNNING."""
     ended_at: str | None = None

@@ -26,8 +26,8 @@ def open_tuned(name: str) -> Engine:
         NotFound: nothing of that name.
     """
     base, adapter = names.tuned(Path(name))
-    rank = 8 if adapter is None else names.adapter_rank(adapter)
-    engine = build_engine(base, lora_rank=rank, warm_start=adapter)
+    rank, head = (8, False) if adapter is None else names.adapter_shape(adapter)
+    engine = build_engine(base, lora_rank=rank, lora_head=head, warm_start=adapter)
     asyncio.run(engine.sampler.load(engine.trainer.save_weights_for_sampler(name)))
     return engine
 
