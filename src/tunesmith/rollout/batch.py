@@ -15,7 +15,7 @@ from tunesmith.models.attention import Family, PackedAttention
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.exact_attention import key_places, round_up
 from tunesmith.models.lora import Adapter
-from tunesmith.rollout.cache import Block, CachedAttention, Step
+from tunesmith.rollout.cache import Block, CachedAttention, Step, seating
 from tunesmith.rollout.draw import Drawn, draw, stream, uniforms
 
 ROWS = 16
@@ -148,21 +148,11 @@ class Batch:
         device, dtype = self.model.device, self.model.embed.dtype
         windows = set(self.model.config.windows)
         bias = {w: torch.from_numpy(_bias(prompt, at, longest, own, w)).to(device, dtype) for w in windows}
-        groups, seats, ats, tokens, positions = (
-            torch.from_numpy(x).to(device) for x in (group, seat, at, token, prompt + at)
-        )
-        width = round_up(max(4, *(g.request.n for g in self._groups)), 2)
-        step = Step(
-            group=groups,
-            seat=seats,
-            rows=torch.arange(count, device=device),
-            at=ats,
-            bias=bias,
-            groups=len(self._groups) + 1,
-            width=width,
-            prompt=longest,
-            own=own,
-        )
+        groups, width = len(self._groups) + 1, round_up(max(4, *(g.request.n for g in self._groups)), 2)
+        tables = seating(group, seat, groups, width, self.model.config.kv_heads)
+        columns = (*tables, self._own.places_of(at), token, prompt + at)
+        seats, seat_of, new, tokens, positions = (torch.from_numpy(x).to(device) for x in columns)
+        step = Step(seats, seat_of, new, bias, groups, longest, own)
         return step, tokens, positions
 
     def _take(self, rows: list[_Row], logits: Tensor) -> list[Request]:

@@ -7,7 +7,9 @@ Sums run over ``key_places``, where masked ones add exact zeros, so no result de
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -44,6 +46,17 @@ class Block:
         self.keys[layer][slot, :, : len(k)] = k.transpose(0, 1)
         self.values[layer][slot, :, : len(v)] = v.transpose(0, 1)
 
+    def append(self, layer: int, places: Tensor, k: Tensor, v: Tensor) -> None:
+        """Store one token per row, [R, kv, d], at the [R * kv] places of ``places_of``."""
+        for block, new in ((self.keys[layer], k), (self.values[layer], v)):
+            block.view(-1, self._shape[1]).index_copy_(0, places, new.reshape(-1, self._shape[1]))
+
+    def places_of(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[R] position of a token in each row -> [R * kv] where its heads lie, counted in [d] vectors."""
+        _, kv, length, _ = self.keys[0].shape
+        heads = np.arange(len(at) * kv).reshape(-1, kv)
+        return (heads * length + at[:, None]).ravel()
+
     def move(self, source: int, target: int, length: int) -> None:
         for x in (*self.keys, *self.values):
             x[target, :, :length] = x[source, :, :length]
@@ -51,24 +64,32 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where the rows of one decoding step are, and what each may see. R counts padding rows too."""
+    """Where the rows of one decoding step are, and what each may see. R counts padding rows too, W seats of a group."""
 
-    group: Tensor
-    """[R] group slot; padding rows have one of their own."""
-    seat: Tensor
-    """[R] place within the group, 0..W-1."""
-    rows: Tensor
-    """[R] 0..R-1."""
-    at: Tensor
-    """[R] place of the new token in the row's own block."""
+    seats: Tensor
+    """[G * kv * W] which of the R * kv row heads sits here; an empty seat repeats the first, and nobody reads it."""
+    seat_of: Tensor
+    """[R * kv] the other way round."""
+    new: Tensor
+    """[R * kv] places of the new token in the rows' own block."""
     bias: Mapping[int | None, Tensor]
     """Sliding window (None: full) -> [R, 1, 1, P + S], 0 where a row may look, -inf elsewhere."""
     groups: int
-    width: int
+    """G of this step, padding's own group included."""
     prompt: int
     """P of this step."""
     own: int
     """S of this step."""
+
+
+def seating(
+    group: NDArray[np.int64], seat: NDArray[np.int64], groups: int, width: int, kv: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """[R] group and [R] seat in it -> ``Step.seats`` and ``Step.seat_of``."""
+    heads = np.arange(len(group) * kv).reshape(-1, kv)
+    table = np.zeros((groups, kv, width), np.int64)
+    table[group, :, seat] = heads
+    return table.ravel(), ((group[:, None] * kv + np.arange(kv)) * width + seat[:, None]).ravel()
 
 
 class CachedAttention:
@@ -80,36 +101,26 @@ class CachedAttention:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         s = self.step
         count, heads, size = q.shape
-        kv = k.shape[1]
-        own_k, own_v = self.own.keys[layer], self.own.values[layer]
-        own_k[s.rows, :, s.at] = k
-        own_v[s.rows, :, s.at] = v
-        own_k, own_v = own_k[:count, :, : s.own], own_v[:count, :, : s.own]
-        prompt_k = self.prompts.keys[layer][: s.groups, :, : s.prompt]
-        prompt_v = self.prompts.values[layer][: s.groups, :, : s.prompt]
-        q = (q * size**-0.5).view(count, kv, heads // kv, size)
-        to_prompt = self._seated(q) @ prompt_k.transpose(-1, -2)  # [G, kv, W * rep, P]
-        repeat = q.shape[2]
-        q = F.pad(q, (0, 0, 0, max(0, FEWEST_ROWS - repeat)))
-        to_own = (q @ own_k.transpose(-1, -2))[:, :, :repeat]
-        scores = torch.cat([self._unseated(to_prompt), to_own], -1)
-        weights = (scores + s.bias[self.windows[layer]]).softmax(-1)  # [R, kv, rep, P + S]
-        of_prompt, of_own = weights.split([s.prompt, s.own], -1)
-        of_own = F.pad(of_own, (0, 0, 0, max(0, FEWEST_ROWS - repeat)))
-        out = self._unseated(self._seated(of_prompt) @ prompt_v) + (of_own @ own_v)[:, :, :repeat]
-        merged: Tensor = out.reshape(count, -1)
-        return merged
+        kv, repeat = k.shape[1], heads // k.shape[1]
+        self.own.append(layer, s.new, k, v)
+        own_k, own_v = (x[layer][:count, :, : s.own] for x in (self.own.keys, self.own.values))
+        prompt_k, prompt_v = (x[layer][: s.groups, :, : s.prompt] for x in (self.prompts.keys, self.prompts.values))
+        few = (0, 0, 0, max(0, FEWEST_ROWS - repeat))
+        q = (q * size**-0.5).reshape(count, kv, repeat, size)
+        to_prompt = self._unseated(self._seated(q) @ prompt_k.transpose(-1, -2), repeat)
+        to_own = (F.pad(q, few) @ own_k.transpose(-1, -2))[:, :, :repeat]
+        scores = torch.cat([to_prompt, to_own], -1).add_(s.bias[self.windows[layer]])
+        of_prompt, of_own = scores.softmax(-1).split([s.prompt, s.own], -1)  # [R, kv, rep, P] and [R, kv, rep, S]
+        out = self._unseated(self._seated(of_prompt) @ prompt_v, repeat)
+        return out.add_((F.pad(of_own, few) @ own_v)[:, :, :repeat]).view(count, -1)
 
     def _seated(self, x: Tensor) -> Tensor:
-        """[R, kv, rep, n] by row -> [G, kv, W * rep, n] by group and seat; empty seats are 0."""
-        s = self.step
-        _, kv, rep, n = x.shape
-        table = x.new_zeros(s.groups, kv, s.width, rep, n)
-        table[s.group, :, s.seat] = x
-        return table.view(s.groups, kv, s.width * rep, n)
+        """[R, kv, rep, n] by row -> [G, kv, W * rep, n] by group and seat."""
+        count, kv, repeat, n = x.shape
+        taken = x.reshape(count * kv, repeat * n).index_select(0, self.step.seats)
+        return taken.view(self.step.groups, kv, -1, n)
 
-    def _unseated(self, x: Tensor) -> Tensor:
+    def _unseated(self, x: Tensor, repeat: int) -> Tensor:
         """[G, kv, W * rep, n] -> [R, kv, rep, n]."""
-        s = self.step
-        groups, kv, _, n = x.shape
-        return x.view(groups, kv, s.width, -1, n)[s.group, :, s.seat]
+        _, kv, _, n = x.shape
+        return x.view(-1, repeat * n).index_select(0, self.step.seat_of).view(-1, kv, repeat, n)
