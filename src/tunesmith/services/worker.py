@@ -128,6 +128,7 @@ async def _work(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool) 
             stopped = report.early_stop
             if stopped:
                 break
+            await asyncio.sleep(0)  # where Ctrl-C gets in: a recipe without sampling never waits for anything
         _finish(run, spec, engine, stopped)
 
 
