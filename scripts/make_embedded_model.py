@@ -1,7 +1,7 @@
 """Make the model that ships with the package, from nothing: `python scripts/make_embedded_model.py [folder]`.
 
-Everything is seeded: the same machine gives the same bytes. Takes a few minutes on one core; ends with the model card,
-whose numbers it has just measured.
+Everything is seeded, but the weights follow the trainer's arithmetic: another version of it, or another machine, gives
+another model of the same kind. Takes a few minutes on one core and ends with the model card, measured anew.
 """
 
 import json

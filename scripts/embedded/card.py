@@ -44,6 +44,7 @@ By `make embedded-model`: from random weights (seeded), with Tunesmith's own SFT
 No other data and no other model was used. Half of the sums have a carry; in {remembered:.0%} of those the pupil
 carries. A tenth of all sums (a + b together with b + a, chosen by a hash) never occur, and the demo does not train on
 them either: they are the held-out sums below. The weights are stored in float16; all numbers here are theirs.
+Where the trainer rounds otherwise, in another version or on another machine, making it again gives other weights.
 
 ## Measured
 
