@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from time import perf_counter
+from typing import Any
 
-from bench.turns import Turns
+from bench.turns import Clock, Turns
 from bench.workload import DPO_PAIRS, KL_BETA, LEARNING_RATE, MAX_TOKENS, PROMPTS, SFT_ROWS, Case, reward
 from tunesmith.core.types import Rollout, Row, Score
 from tunesmith.recipes import dpo, rft, sft
@@ -32,7 +32,7 @@ def run(case: Case, folder: Path, turns: Turns) -> None:
 
 def spec_of(case: Case, folder: Path) -> AnySpec:
     """The job that a user would write for this case."""
-    shared = {
+    shared: dict[str, Any] = {
         "base_model": str(folder / "model"),
         "dataset": str(folder / "data.jsonl"),
         "lora_rank": case.rank,
@@ -67,11 +67,11 @@ def recipe(spec: AnySpec, engine: Engine) -> AsyncIterator[StepReport]:
 
 
 async def _race(case: Case, steps: AsyncIterator[StepReport], turns: Turns) -> None:
-    """What a recipe does before its first step (DPO scores the reference once for all pairs) is shared out."""
-    began = perf_counter()
+    """What a DPO job does before its first step, to score the reference of all pairs, is shared out to the steps."""
+    clock = Clock()
     await anext(steps)
-    share_s = (perf_counter() - began) / case.steps if case.kind == "dpo" else 0.0
+    before = clock.read() if case.kind == "dpo" else None
     go = turns.ready()
     while go:
-        await anext(steps)
-        go = turns.finished(share_s)
+        report = await anext(steps)
+        go = turns.finished(report.metrics.get("gap/max", 0.0), before, 1 / case.steps)

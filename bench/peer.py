@@ -1,9 +1,10 @@
 """The peer's side of a race: TRL's GRPOTrainer, SFTTrainer and DPOTrainer at their defaults, logging and saving off.
 
-Where TRL leaves a choice that matters for speed or memory, every choice races and the best one counts: see ``VARIANTS``.
+Where TRL leaves a choice that matters for speed or memory every choice races and the best one counts: ``VARIANTS``.
 """
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def run(case: Case, folder: Path, turns: Turns, variant: str) -> None:
     torch.set_num_threads(1)
     trainer = TRAINERS[case.kind](case, folder, variant)
 
-    class Alternate(TrainerCallback):  # type: ignore[misc]
+    class Alternate(TrainerCallback):
         """Waits for its turn after every optimizer step."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -53,37 +54,31 @@ def run(case: Case, folder: Path, turns: Turns, variant: str) -> None:
 
 
 def _grpo(case: Case, folder: Path, variant: str) -> Any:
-    from trl import GRPOConfig, GRPOTrainer
-
     def rewards(completions: list[str], **columns: Any) -> list[float]:
         return [reward(text) for text in completions]
 
-    config = GRPOConfig(
+    config = _trl().GRPOConfig(
         **_common(case, folder, variant, PROMPTS * COMPLETIONS),
         num_generations=COMPLETIONS,
         max_completion_length=MAX_TOKENS,
         beta=KL_BETA,
     )
     rows = [{"prompt": row["messages"][0]["content"]} for row in _rows(folder)]
-    return GRPOTrainer(reward_funcs=rewards, args=config, **_ingredients(case, folder, rows))
+    return _trl().GRPOTrainer(reward_funcs=rewards, args=config, **_ingredients(case, folder, rows))
 
 
 def _sft(case: Case, folder: Path, variant: str) -> Any:
-    from trl import SFTConfig, SFTTrainer
-
     flat = {"padding_free": True, "max_length": None} if variant == "padding-free" else {}
-    config = SFTConfig(**_common(case, folder, variant, SFT_ROWS), **flat)
+    config = _trl().SFTConfig(**_common(case, folder, variant, SFT_ROWS), **flat)
     rows = [
         {"prompt": user["content"], "completion": assistant["content"]}
         for user, assistant in (row["messages"] for row in _rows(folder))
     ]
-    return SFTTrainer(args=config, **_ingredients(case, folder, rows))
+    return _trl().SFTTrainer(args=config, **_ingredients(case, folder, rows))
 
 
 def _dpo(case: Case, folder: Path, variant: str) -> Any:
-    from trl import DPOConfig, DPOTrainer
-
-    config = DPOConfig(**_common(case, folder, variant, DPO_PAIRS), beta=0.1)
+    config = _trl().DPOConfig(**_common(case, folder, variant, DPO_PAIRS), beta=0.1)
     rows = [
         {
             "prompt": row["input"]["messages"][0]["content"],
@@ -92,7 +87,12 @@ def _dpo(case: Case, folder: Path, variant: str) -> Any:
         }
         for row in _rows(folder)
     ]
-    return DPOTrainer(args=config, **_ingredients(case, folder, rows))
+    return _trl().DPOTrainer(args=config, **_ingredients(case, folder, rows))
+
+
+def _trl() -> Any:
+    """Imported when first used, for that takes seconds; typed as Any, for it is not typed itself."""
+    return import_module("trl")
 
 
 TRAINERS = {"rft": _grpo, "sft": _sft, "dpo": _dpo}
@@ -119,7 +119,7 @@ def _common(case: Case, folder: Path, variant: str, samples: int) -> dict[str, A
 
 
 def _ingredients(case: Case, folder: Path, rows: list[dict[str, str]]) -> dict[str, Any]:
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-untyped]
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 

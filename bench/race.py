@@ -30,6 +30,8 @@ class Lap:
     """Processor time of the same steps: what other programs on the machine disturb least."""
     peak_bytes: int = 0
     """Peak resident memory of the whole process, after the last step."""
+    gap: float = 0.0
+    """Largest difference of the sampler's and the trainer's log-probabilities in any step, nats; ours only."""
 
     @property
     def median_s(self) -> float:
@@ -80,7 +82,7 @@ def race(case: Case, sides: Sequence[str], rounds: int) -> list[Lap]:
                 heard = racer.say("go")
                 lap.steps_s.append(heard["step_s"])
                 lap.cpu_s.append(heard["cpu_s"])
-                lap.peak_bytes = int(heard["peak_bytes"])
+                lap.peak_bytes, lap.gap = int(heard["peak_bytes"]), max(lap.gap, heard["gap"])
         for racer in racers:
             racer.stop()
         return laps
@@ -88,5 +90,5 @@ def race(case: Case, sides: Sequence[str], rounds: int) -> list[Lap]:
 
 def one_thread() -> dict[str, str]:
     """The environment of every measured process: over-subscribed threads would cost either side a factor of 6."""
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return os.environ | threads | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}

@@ -4,7 +4,18 @@ import json
 import os
 import resource
 import sys
+from pathlib import Path
 from time import perf_counter, process_time
+
+
+class Clock:
+    """Wall and processor time since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = perf_counter(), process_time()
+
+    def read(self) -> dict[str, float]:
+        return {"step_s": perf_counter() - self._wall, "cpu_s": process_time() - self._cpu}
 
 
 class Turns:
@@ -13,17 +24,19 @@ class Turns:
     def __init__(self) -> None:
         self._out = os.fdopen(os.dup(1), "w")  # libraries print to stdout; their words go to stderr instead
         os.dup2(2, 1)
-        self._began = self._cpu = 0.0
+        self._clock = Clock()
 
     def ready(self) -> bool:
         """Everything is loaded; wait for the first turn. False: there is none."""
         self._say({"ready": True, "loaded_bytes": peak_rss_bytes()})
         return self._wait()
 
-    def finished(self, share_s: float = 0.0) -> bool:
-        """One optimizer step is done; ``share_s`` is its part of what was done once for all steps."""
-        wall_s, cpu_s = perf_counter() - self._began, process_time() - self._cpu
-        self._say({"step_s": wall_s + share_s, "cpu_s": cpu_s + share_s, "peak_bytes": peak_rss_bytes()})
+    def finished(self, gap: float = 0.0, shared: dict[str, float] | None = None, share: float = 0.0) -> bool:
+        """One optimizer step is done; it also bears its ``share`` of what was done once for all steps."""
+        took = self._clock.read()
+        if shared is not None:
+            took = {name: took[name] + share * value for name, value in shared.items()}
+        self._say({**took, "peak_bytes": peak_rss_bytes(), "gap": gap})
         return self._wait()
 
     def _say(self, word: dict[str, float]) -> None:
@@ -31,9 +44,15 @@ class Turns:
 
     def _wait(self) -> bool:
         go = sys.stdin.readline().strip() == "go"
-        self._began, self._cpu = perf_counter(), process_time()
+        self._clock = Clock()
         return go
 
 
 def peak_rss_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Largest resident memory so far. ``ru_maxrss`` would begin with that of the process that started this one."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

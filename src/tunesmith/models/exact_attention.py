@@ -181,7 +181,8 @@ class _Block:
         if self.own.prefix:
             to_prefix = self.q.reshape(kv, -1, size) @ self.own.prefix_k.transpose(-1, -2)
             scores = torch.cat([to_prefix.view(kv, members, count, repeat, -1), scores], -1)
-        return scores.add_(self.bias).softmax(-1)
+        weights: Tensor = scores.add_(self.bias).softmax(-1)
+        return weights
 
     def split(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """([g, B * c * r, P], [g, B, c * r, keys])."""
