@@ -111,7 +111,9 @@ class Decoder(nn.Module):
         self.norm = nn.Parameter(torch.ones(config.hidden))
         self.head = None if config.tied else nn.Parameter(torch.empty(config.vocab, config.hidden))
         self.head_target = Target("head", (("lm_head", config.vocab),), config.hidden)
-        self.register_buffer("inverse", inverse_frequencies(config.rope, config.head_dim), persistent=False)
+        with torch.device("cpu"):  # also while the weights are laid out on no device at all
+            inverse = inverse_frequencies(config.rope, config.head_dim)
+        self.register_buffer("inverse", inverse, persistent=False)
 
     def forward(
         self,
