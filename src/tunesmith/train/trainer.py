@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,13 @@ class LocalTrainer:
             raise UserError(
                 "trainer", "nothing to train: 0 trainable parameters", "Set lora_rank, or 0 for all weights"
             )
-        self.optimizer = torch.optim.AdamW(list(self.parameters.values()), fused=True)
         self._version = 0
         self._oom_splits = 0
+
+    @cached_property
+    def optimizer(self) -> torch.optim.AdamW:
+        """Made when it is first needed: whoever only samples need not wait for it to load."""
+        return torch.optim.AdamW(list(self.parameters.values()), fused=True)
 
     @property
     def version(self) -> int:
