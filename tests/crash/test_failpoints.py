@@ -38,7 +38,7 @@ def deaths(zygote: Zygote, spec: dict[str, Any], run: Path, every: int) -> Itera
         ("rft", 1),
         ("sft", 3),
         ("dpo", 3),
-        ("rft, stopped early", 4),
+        ("rft, stopped early", 8),
         pytest.param("sft", 1, marks=pytest.mark.slow),
         pytest.param("dpo", 1, marks=pytest.mark.slow),
         pytest.param("rft, stopped early", 1, marks=pytest.mark.slow),
