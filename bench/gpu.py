@@ -137,7 +137,8 @@ def _generate(raw: dict[str, Any], device: torch.device) -> Callable[[], Tensor]
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     with device:
-        peer = Qwen3ForCausalLM(Qwen3Config(**raw)).to(torch.bfloat16).eval()
+        peer: Any = Qwen3ForCausalLM(Qwen3Config(**raw))
+        peer = peer.to(torch.bfloat16).eval()
         prompts = torch.arange(PROMPT).expand(ROWS, -1)
     fixed = {
         "min_new_tokens": NEW_TOKENS,
@@ -164,7 +165,7 @@ def _seconds(work: Callable[[], object], tries: int = STEPS) -> float:
         end.record()
         torch.cuda.synchronize()
         times.append(start.elapsed_time(end) / 1e3)
-    found = median(times[1:])
+    found = float(median(times[1:]))
     assert math.isfinite(found) and found > 0, "CUDA events measured nothing"
     return found
 

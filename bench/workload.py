@@ -8,7 +8,7 @@ import random
 import string
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["rft", "sft", "dpo"]
 PROMPTS, COMPLETIONS, MAX_TOKENS = 4, 8, 64
@@ -74,8 +74,8 @@ def _write_model(folder: Path, end: int) -> None:
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(0)
-    config = Qwen2Config(**SIZES, tie_word_embeddings=False, eos_token_id=end, pad_token_id=PAD, bos_token_id=None)
-    Qwen2ForCausalLM(config).save_pretrained(folder)
+    settings: dict[str, Any] = {**SIZES, "eos_token_id": end, "pad_token_id": PAD, "bos_token_id": None}
+    Qwen2ForCausalLM(Qwen2Config(**settings, tie_word_embeddings=False)).save_pretrained(folder)
     vocabulary = {"<pad>": PAD, **{c: i + 2 for i, c in enumerate(CHARACTERS)}, "<end>": end}
     if end != END:
         vocabulary["<unused>"] = END
