@@ -12,6 +12,7 @@ from tunesmith.core.ports import Renderer
 from tunesmith.core.shift import sequence_to_datum
 from tunesmith.core.types import Datum
 from tunesmith.data import DpoRow, Problem, Report, RftRow, Row, SftRow, carve_out, load_rows
+from tunesmith.data.split import FEWEST
 from tunesmith.recipes.dpo import Pair
 from tunesmith.rollout.collect import Prompt
 from tunesmith.spec import DpoSpec, RftSpec, SftSpec, TrainSpec
@@ -88,7 +89,8 @@ def _prepare(spec: TrainSpec, report: Report[R], render: Callable[[R], T]) -> Pr
         return Prepared(rendered, [], (*notes, "no held-out rows: eval_auto_carveout is off"))
     train, held = carve_out(rows, spec.seed)
     place = {id(row): i for i, row in enumerate(rows)}
-    said = f"held out {len(held)} of {len(rows)} rows" if held else f"{len(rows)} rows are too few to hold any out"
+    none = f"none of {len(rows)} rows is held out: they are fewer than {FEWEST}, or nearly all alike"
+    said = f"held out {len(held)} of {len(rows)} rows" if held else none
     parts = ([rendered[place[id(row)]] for row in part] for part in (train, held))
     return Prepared(next(parts), next(parts), (*notes, said))
 
