@@ -15,6 +15,7 @@ from tunesmith.models.config import DecoderConfig
 from tunesmith.models.lora import Adapter, Pair, Target
 from tunesmith.models.moe import Experts, SparseMlp
 from tunesmith.models.rope import inverse_frequencies, rotate, rotation
+from tunesmith.models.swiglu import swiglu
 
 
 class Attend(Protocol):
@@ -94,8 +95,7 @@ class Mlp(nn.Module):
         self.down = Linear(Target(f"{short}.down", ((f"{name}.down_proj", c.hidden),), c.intermediate), c.mlp_bias)
 
     def forward(self, x: Tensor, adapter: Adapter | None) -> Tensor:
-        gate, up = self.gate_up(x, adapter).chunk(2, -1)
-        return self.down(F.silu(gate) * up, adapter)  # type: ignore[no-any-return]
+        return self.down(swiglu(self.gate_up(x, adapter)), adapter)  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):

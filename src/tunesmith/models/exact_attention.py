@@ -135,12 +135,16 @@ class _Own:
         self.scale = q.shape[-1] ** -0.5
         self.q = self.spread(q) * self.scale
         self.prefix = part.prefix.stop - part.prefix.start
-        self.k, self.v = (_padded(x[part.table].permute(2, 0, 1, 3)) for x in (k, v))  # [g, B, keys, d]
+        self.k, self.v = (_padded(self.taken(x).permute(2, 0, 1, 3)) for x in (k, v))  # [g, B, keys, d]
         self.prefix_k, self.prefix_v = (_padded(x[part.prefix].transpose(0, 1)) for x in (k, v))  # [g, P, d]
+
+    def taken(self, x: Tensor) -> Tensor:
+        """[N, h, n] -> [B, S, h, n]."""
+        return x.flatten(1).index_select(0, self.part.table.flatten()).view(*self.part.table.shape, *x.shape[1:])
 
     def spread(self, x: Tensor, zero_padding: bool = False) -> Tensor:
         """[N, h, n] -> [g, B, S, r, n]."""
-        taken = x[self.part.table]
+        taken = self.taken(x)
         if zero_padding and self.part.keep is not None:
             taken = taken * self.part.keep
         members, longest, _, n = taken.shape

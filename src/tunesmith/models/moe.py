@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from tunesmith.models.config import Moe
 from tunesmith.models.lora import Adapter, Target
+from tunesmith.models.swiglu import swiglu
 
 
 class Experts(nn.Module):
@@ -41,8 +42,7 @@ class SparseMlp(nn.Module):
             rows, slot = torch.where(chosen == expert)
             # From 16 rows up a product gives each row the same bits whatever the others are; an expert may get fewer.
             taken = F.pad(x[rows], (0, 0, 0, max(0, 16 - len(rows))))
-            gate, up = self.gate_up(taken, expert, adapter).chunk(2, -1)
-            y = self.down(F.silu(gate) * up, expert, adapter)[: len(rows)]
+            y = self.down(swiglu(self.gate_up(taken, expert, adapter)), expert, adapter)[: len(rows)]
             out = out.index_add(0, rows, y * gates[rows, slot, None])
         return out
 
