@@ -1,4 +1,4 @@
-"""The gated activation of every MLP, with a backward pass that keeps its input alone and writes both halves in place."""
+"""The gated activation of every MLP; its backward pass keeps the input alone and writes both halves in place."""
 
 from typing import Any
 
