@@ -87,9 +87,10 @@ async def _recorded(spec: RftSpec, rows: int) -> Trial:
 
 
 async def _grade_recorded(row: RftRow, grader: Grader) -> Group:
-    """The first of the usual answer fields, graded as if the model had said it."""
+    """The first of the usual answer fields, or of a list there, graded as if the model had said it."""
     names = ("completion", "answer", "ground_truth", "target", "expected")
-    text = next((str(row.row[name]) for name in names if name in row.row), "")
+    found = next((row.row[name] for name in names if name in row.row), "")
+    text = str(found[0] if isinstance(found, list) and found else found)
     return Group(row.prompt_id, row.row, (await grade(Rollout((), text, 0, "stop"), row.row, grader),))
 
 
