@@ -70,7 +70,7 @@ def test_publishing_changes_what_is_sampled(client, root):
 
 
 def test_a_step_of_policy_gradient(client):
-    """Sample, reward, train: the wanted letter comes five times as often, about the most that this model can say it."""
+    """Sample, reward, train: the wanted letter comes several times as often."""
     prompt = client.renderer.prompt([{"role": "user", "content": "say"}])
     wanted = int(client.renderer.prompt([{"role": "user", "content": "e"}])[0])
 
