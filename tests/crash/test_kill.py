@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fingerprint import fingerprint
 from tiny_jobs import settings
-from zygote import Zygote
+from zygote import Ended, Zygote
 
 from tunesmith.services.run_folder import RunFolder
 
@@ -44,13 +44,14 @@ def go_on(zygote: Zygote, spec: dict[str, Any], run: Path, kill_after_s: float |
     return ended.killed
 
 
-def kill_and_resume(zygote: Zygote, spec: dict[str, Any], run: Path, length_s: float, rng: random.Random) -> bool:
-    """Kill a job, and one time in three its first resumption as well; True when the first kill came in time."""
-    killed = zygote.start(spec, kill_after_s=rng.uniform(0, length_s)).killed
+def kill_and_resume(zygote: Zygote, spec: dict[str, Any], run: Path, length_s: float, rng: random.Random) -> Ended:
+    """Kill a job, and one time in three its first resumption as well; returns how the first attempt ended."""
+    first = zygote.start(spec, kill_after_s=rng.uniform(0, length_s))
+    assert first.status == 0 or first.killed, first.said
     if rng.random() < 1 / 3:
         go_on(zygote, spec, run, kill_after_s=rng.uniform(0, length_s))
     assert not go_on(zygote, spec, run)
-    return killed
+    return first
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -61,10 +62,12 @@ def test_a_killed_job_resumes_to_the_same_bytes(
     spec = job_settings(name, jobs_folder)
     expected, length_s = undisturbed(spec)
     rng = random.Random(f"{name}, {times}")
-    attempts = JOBS[name][2] * times
-    in_time = 0
-    for attempt in range(attempts):
-        in_time += kill_and_resume(zygote, spec, run_folder, length_s, rng)
-        assert fingerprint(run_folder) == expected, f"attempt {attempt}"
+    wanted, kills, attempts = JOBS[name][2] * times, 0, 0
+    while kills < wanted:
+        ended = kill_and_resume(zygote, spec, run_folder, length_s, rng)
+        assert fingerprint(run_folder) == expected, f"attempt {attempts}"
         shutil.rmtree(run_folder)
-    assert in_time > attempts / 2
+        kills, attempts = kills + ended.killed, attempts + 1
+        if not ended.killed:  # the machine is less busy than when the length was measured
+            length_s = min(length_s, ended.seconds)
+        assert attempts <= 4 * wanted, "most jobs end before they are killed"
