@@ -17,7 +17,7 @@ from crash.tiny_jobs import make_data, make_model, settings
 from typer.testing import CliRunner
 
 from tunesmith import __version__
-from tunesmith.cli.main import COMMANDS, build
+from tunesmith.cli.main import COMMANDS, build, main
 from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.services import worker
 from tunesmith.services.run_folder import RunFolder
@@ -46,14 +46,22 @@ def spec_file(root, kind, **changes):
     return str(file)
 
 
-def tunesmith(*arguments, **options):
-    """The command as a shell starts it."""
-    command = [sys.executable, "-m", "tunesmith.cli.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
+@pytest.fixture
+def shell(monkeypatch, capsys):
+    """``main`` in this process, as a shell would start it: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tunesmith", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return run
 
 
 def call(*arguments):
-    """The command in this process; refusals are raised, as ``main`` sees them."""
+    """A command in this process; refusals are raised, as ``main`` sees them."""
     result = CliRunner().invoke(build(arguments[0]), list(arguments))
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -97,17 +105,15 @@ def test_every_command_has_an_example(name):
         assert all(p.help for p in leaf.params if p.name != "help"), leaf.name
 
 
-def test_version():
-    done = tunesmith("--version")
-    assert (done.returncode, done.stdout.strip()) == (0, __version__)
+def test_version(shell):
+    assert shell("--version") == (0, f"{__version__}\n", "")
 
 
 @pytest.mark.parametrize("arguments", [["rtf", "run"], ["rft", "runn"], ["sample"], ["sft", "run", "--nothing"]])
-def test_what_is_no_command(arguments):
-    done = tunesmith(*arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
+def test_what_is_no_command(shell, arguments):
+    code, out, err = shell(*arguments)
+    assert (code, out) == (2, "")
+    assert "Error" in err
 
 
 @pytest.mark.parametrize(
@@ -117,34 +123,33 @@ def test_what_is_no_command(arguments):
         ("rft", {"dataset": "nowhere.jsonl"}, "error: nowhere.jsonl: no such dataset file"),
     ],
 )
-def test_refused_input(root, kind, changes, says):
+def test_refused_input(root, shell, kind, changes, says):
     before = sorted(root.rglob("*"))
     file = spec_file(root, kind, **changes)
-    done = tunesmith(kind, "run", "--spec", file, cwd=root)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(says)
-    assert "Traceback" not in done.stderr
+    code, out, err = shell(kind, "run", "--spec", file)
+    assert (code, out) == (2, "")
+    assert err.startswith(says)
     assert set(root.rglob("*")) - set(before) <= {root / "job.yaml"}
 
 
-def test_a_job_that_stops_itself_has_exit_code_1_and_says_why(root):
+def test_a_job_that_stops_itself_has_exit_code_1_and_says_why(root, shell):
     grader = root / "bad_grader.py"
     grader.write_text("def grade(completion, row):\n    return row['missing']\n")
     file = spec_file(root, "rft", evaluator=f"{grader}::grade", eval_auto_carveout=False)
-    done = tunesmith("rft", "run", "--spec", file, "--json")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "100% of this step's gradings failed" in done.stderr
-    assert "KeyError: 'missing'" in done.stderr
-    assert "tunesmith.services" not in done.stderr  # none of our own frames
+    code, out, err = shell("rft", "run", "--spec", file, "--json")
+    assert (code, out) == (1, "")
+    assert "100% of this step's gradings failed" in err
+    assert "KeyError: 'missing'" in err
+    assert "tunesmith.services" not in err  # none of our own frames
     assert RunFolder.open(root / "run").state().state == "FAILED"
 
 
-def test_stdout_is_the_card_alone(root):
-    done = tunesmith("dpo", "run", "--spec", spec_file(root, "dpo"), "--json")
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
+def test_stdout_is_the_card_alone(root, shell):
+    code, out, err = shell("dpo", "run", "--spec", spec_file(root, "dpo"), "--json")
+    assert code == 0
+    (line,) = out.splitlines()
     assert json.loads(line) == RunFolder.open(root / "run").card()
-    assert "step" in done.stderr
+    assert "step" in err
 
 
 def test_ctrl_c_during_a_run(root):

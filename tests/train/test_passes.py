@@ -27,11 +27,13 @@ def step(trainer, parts, loss="policy", settings=None):
     return sequences.gradients(trainer), scored
 
 
-@pytest.mark.parametrize("family", ["qwen3", "mistral-window", "qwen3_moe"])
-@pytest.mark.parametrize("loss", ["policy", "cross_entropy", "dpo"])
+@pytest.mark.parametrize(
+    ("family", "loss"),
+    [("qwen3", "policy"), ("qwen3", "dpo"), ("mistral-window", "cross_entropy"), ("qwen3_moe", "policy")],
+)
 def test_any_budget_gives_the_same_gradient(model_folder, family, loss):
     whole, scored = step(sequences.trainer(model_folder(family), budget=10_000), [MIXED], loss)
-    for budget in (1, 20, 45):
+    for budget in (1, 45):
         parts, again = step(sequences.trainer(model_folder(family), budget=budget), [MIXED], loss)
         assert sequences.largest_difference(parts, whole) < 1e-6
         assert all(np.abs(a - b).max() < 1e-6 for a, b in zip(again, scored, strict=True))
