@@ -20,9 +20,9 @@ def demo(
     Example: tunesmith demo
     """
     from tunesmith.cli.progress import drive, say
-    from tunesmith.services import demo as services
     from tunesmith.services import worker
+    from tunesmith.services.demo import demo_spec
 
-    spec = services.demo_spec(output_dir, seed)
+    spec = demo_spec(output_dir, seed)
     say("Reinforcement fine-tuning of the embedded model on two-digit sums. It knows how to add, but forgets to carry.")
     drive("rft", lambda watcher: worker.start(spec, watcher), json)
