@@ -63,20 +63,12 @@ def test_a_full_run_serves_as_a_base_model(root):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_spec_gives_the_same_bits(root, kind):
-    first = fingerprint(start(root, kind).path)
-    shutil.rmtree(root / "run")
-    assert fingerprint(start(root, kind).path) == first
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("after", [0, 2])
-def test_an_interrupted_run_goes_on_to_the_same_bits(root, kind, after):
+def test_an_interrupted_run_goes_on_to_the_same_bits(root, kind):
     expected = fingerprint(start(root, kind, eval_every=1).path)
     shutil.rmtree(root / "run")
 
     def interrupt(report):
-        if report.step == after:
+        if report.step == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -84,7 +76,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(root, kind, after):
     run = RunFolder.open(root / "run")
     seen = []
     worker.resume(run, Watcher(stepped=lambda report: seen.append(report.step)))
-    assert seen == list(range(after + 1, 4))
+    assert seen == [2, 3]
     assert fingerprint(run.path) == expected
 
 
