@@ -70,8 +70,9 @@ def _why_slow(case: Case, ours: Lap, least_s: float, limits: Limits) -> str:
     share = work.decode / limits.decode_gflops
     split = f" ({share:.2f} s of them one token at a time)" if share else ""
     return (
-        f"{least_s:.2f} s of the step{split} are matrix products at the machine's full rate, which nothing here can "
-        f"avoid; the other {rest:.2f} s are small operations, memory traffic and products that run below that rate"
+        f"{least_s:.2f} s of the step{split} are matrix products at the machine's full rate, which a step cannot do "
+        f"without; the other {rest:.2f} s are small operations, memory traffic, products that run below that rate and "
+        "waiting for other programs on the machine"
     )
 
 
