@@ -16,7 +16,7 @@ from tunesmith.spec import RftSpec
 
 @dataclass
 class FakeTrainer:
-    """A policy that gives every token -1 nat, the reference -1.5, and notes its calls."""
+    """A policy that gives every token -1 nat, 0.1 less after each update, the reference -1.5, and notes its calls."""
 
     version: int = 0
     calls: list[tuple[str, Any]] = field(default_factory=list)
@@ -28,7 +28,8 @@ class FakeTrainer:
     def forward_backward(self, data, loss, settings=None, norm=None):
         self.calls.append(("forward_backward", (list(data), loss, settings, norm)))
         metrics = {f"loss/{loss}": 0.25, "train/packed_tokens": float(sum(len(d.tokens) for d in data))}
-        return metrics, [np.where(d.weights != 0, -1, 0).astype(np.float32) for d in data]
+        nats = -1 - 0.1 * self.version
+        return metrics, [np.where(d.weights != 0, nats, 0).astype(np.float32) for d in data]
 
     def optim_step(self, params):
         self.calls.append(("optim_step", params))
@@ -48,7 +49,7 @@ class FakeTrainer:
 
 @dataclass
 class FakeSampler:
-    """Answers candidate i of any prompt with the token i + 1, at -1 nat, and notes what it is asked for."""
+    """Answers candidate i of any prompt with the token i + 1, at the trainer's nats, and notes what it is asked for."""
 
     version: int = 0
     asked: list[tuple[tuple[int, ...], SamplingParams, int]] = field(default_factory=list)
@@ -59,7 +60,7 @@ class FakeSampler:
         return [self._completion(i) for i in range(n)]
 
     def _completion(self, i: int) -> Completion:
-        tokens, nats = np.array([i + 1], np.int32), np.array([-1.0], np.float32)
+        tokens, nats = np.array([i + 1], np.int32), np.array([-1 - 0.1 * self.version], np.float32)
         return Completion(tokens, nats, nats, "stop", self.version)
 
     async def compute_logprobs(self, tokens):

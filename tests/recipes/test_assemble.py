@@ -36,7 +36,7 @@ def test_a_tiny_spread_is_held_by_the_1e_8():
 @pytest.mark.parametrize("reward", [0.0, 1.0, 0.1, 1 / 3, -7.3])
 @pytest.mark.parametrize("count", [2, 3, 8])
 def test_groups_without_variance_are_dropped(reward, count):
-    """Eight times 0.1: in floating point their standard deviation is not 0, and noise would be trained."""
+    """Eight times 0.1: summed in floating point their deviation from the mean is not 0, and noise would be trained."""
     found = assemble([group("p", [reward] * count)])
     assert found.data == []
     assert found.judged == [[(None, SAME)] * count]

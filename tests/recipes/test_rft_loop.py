@@ -101,6 +101,14 @@ def test_a_chunk_is_cut_into_passes_and_updates():
     assert report.metrics["train/packed_tokens"] == 32  # a count: the sum
 
 
+def test_the_gap_is_that_of_the_first_update():
+    """Later updates of a step train a policy that has moved on from the one that sampled."""
+    job = fakes.rft_job(VARIED, rows=4, chunk_size=2, batch_size=12, **SMALL)
+    first, second = run(job)[1:]
+    assert first.metrics["optim/updates"] == 2
+    assert [r.metrics[n] for r in (first, second) for n in ("gap/max", "gap/mean", "kl_sample_train")] == [0] * 6
+
+
 def test_warm_up_counts_updates():
     job = fakes.rft_job(VARIED, rows=4, batch_size=12, learning_rate=1.0, learning_rate_warmup_steps=4, **SMALL)
     run(job)
@@ -175,6 +183,14 @@ def test_signal_in_one_chunk_keeps_the_epoch_alive():
 
     job = fakes.rft_job(sometimes, rows=4, chunk_size=1, epochs=2, **SMALL)
     assert [r.early_stop for r in run(job)] == [""] * 9
+
+
+def test_every_epoch_needs_a_signal_of_its_own():
+    seen = iter([0.0, 1.0, 0.0, 1.0] + [0.5] * 100)
+    job = fakes.rft_job(lambda text, row: next(seen), rows=2, chunk_size=1, epochs=4, **SMALL)
+    reports = run_until_stop(job)
+    assert [bool(r.early_stop) for r in reports] == [False, False, False, False, True]
+    assert "in epoch 2" in reports[-1].early_stop
 
 
 def test_signal_before_a_resumption_counts():
