@@ -152,3 +152,7 @@ def test_other_failures_are_not_taken_for_a_lack_of_memory(trainer, monkeypatch)
     monkeypatch.setattr(trainer.policy, "logprobs", broken)
     with pytest.raises(RuntimeError, match="kernel is broken"):
         trainer.forward_backward(sequences.data(), "cross_entropy")
+
+
+def test_settings_of_another_kind_are_refused_in_words(trainer):
+    refused(trainer, sequences.data(), "cfg: must be a PolicyLoss", "policy", {"cfg": {"kl_coef": 0.1}})

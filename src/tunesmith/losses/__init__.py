@@ -53,8 +53,8 @@ def needs(name: str, settings: Mapping[str, Any] | None = None) -> set[str]:
     Example: needs("policy", {"cfg": METHODS["dapo"]}) -> {"old_logprobs", "advantages"}; grpo adds "ref_logprobs".
     """
     loss_named(name)
-    cfg = (settings or {}).get("cfg")
-    reference = {"ref_logprobs"} if cfg is not None and cfg.kl_coef else set()
+    weight = getattr((settings or {}).get("cfg"), "kl_coef", 0)  # a cfg of another kind is refused by the loss itself
+    reference = {"ref_logprobs"} if weight else set()
     return set(NEEDS.get(name, ())) | reference
 
 
