@@ -1,12 +1,26 @@
 """What every test may ask for."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that starts the tests in the background has interrupts ignored, and so would every job the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+THOROUGH = ("crash", "docs", "jobs", "learns", "real")
+"""Rooms whose tests run whole jobs: part of ``make test``, left out of ``make check``."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of thorough rooms."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in THOROUGH:
+            item.add_marker(pytest.mark.thorough)
 
 
 @pytest.fixture

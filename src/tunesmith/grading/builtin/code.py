@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import secrets
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from tunesmith.core.ports import GradingError
 from tunesmith.core.types import Row, Score
 from tunesmith.grading.answers import code_block
+from tunesmith.grading.confine import MAX_TASKS
 
 _HARNESS = Path(__file__).with_name("harness.py")
 
@@ -56,7 +58,9 @@ def _program(code: str, row: Row) -> _Program:
 def _run(program: _Program, budget_s: float) -> tuple[int, str]:
     """(tests passed, the first problem). The report carries a secret, so that code which prints cannot forge one."""
     secret = secrets.token_hex(8)
-    task = json.dumps({"secret": secret, "setup": program.setup, "tests": program.tests})
+    task = json.dumps(
+        {"secret": secret, "setup": program.setup, "tests": program.tests, "processes": _processes_allowed()}
+    )
     process = subprocess.Popen(
         [sys.executable, "-P", "-s", str(_HARNESS)],
         stdin=subprocess.PIPE,
@@ -74,6 +78,12 @@ def _run(program: _Program, budget_s: float) -> tuple[int, str]:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     return _report(output, secret, len(program.tests))
+
+
+def _processes_allowed() -> int | None:
+    """Fewer than the grader itself may have, so that a fork bomb fails its own tests; needs a user of our own."""
+    confined = resource.getrlimit(resource.RLIMIT_NPROC)[0] == MAX_TASKS
+    return MAX_TASKS // 4 if confined else None
 
 
 def _report(output: str, secret: str, num_tests: int) -> tuple[int, str]:

@@ -6,6 +6,7 @@ Runs by itself, without the package, in a process that ``unit_tests`` kills when
 import fcntl
 import json
 import os
+import resource
 import sys
 from typing import Any
 
@@ -14,6 +15,8 @@ def main() -> None:
     """Keep the report's descriptor away from the code, run everything, report behind the task's secret."""
     task = json.loads(sys.stdin.read())
     secret = task.pop("secret")
+    if task["processes"]:
+        resource.setrlimit(resource.RLIMIT_NPROC, (task["processes"], task["processes"]))
     report = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 64)
     process = os.getpid()
     with open(os.devnull, "r+b") as null:
