@@ -3,6 +3,7 @@
 UserError            refused input; exit code 2
 ├── NotFound         a name, file or run that is not there
 ├── Conflict         the thing exists already, or is in the wrong state
+├── Denied           it is somebody else's
 └── JobStopped       a job that ended itself, with the reason: the run folder is whole, exit code 1
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Literal
 
-Kind = Literal["invalid", "not_found", "conflict", "stopped"]
+Kind = Literal["invalid", "not_found", "conflict", "denied", "stopped"]
 
 
 class UserError(Exception):
@@ -29,6 +30,12 @@ class NotFound(UserError):
 
 class Conflict(UserError):
     kind: Kind = "conflict"
+
+
+class Denied(UserError):
+    """What was asked for belongs to another owner; answered with 403, and never with what it is."""
+
+    kind: Kind = "denied"
 
 
 class JobStopped(UserError):

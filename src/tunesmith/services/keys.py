@@ -1,0 +1,143 @@
+"""Keys of clients. Only a hash is stored: a key is shown once, when it is made."""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from tunesmith.core.errors import NotFound, UserError
+from tunesmith.services.store import Base, Store, utc_now
+
+PREFIX = "tml-"
+"""Clients of the Training API refuse keys that begin otherwise."""
+SHOWN = len(PREFIX) + 4
+USE_NOTED_EVERY = timedelta(minutes=1)
+_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
+
+
+class KeyRow(Base):
+    """One key."""
+
+    __tablename__ = "keys"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    name: Mapped[str]
+    hash: Mapped[str] = mapped_column(unique=True)
+    prefix: Mapped[str]
+    created_at: Mapped[str]
+    last_used_at: Mapped[str | None]
+    revoked_at: Mapped[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """What may be shown of a key."""
+
+    id: str
+    name: str
+    owner: str
+    prefix: str
+    """Its first characters, to tell keys apart."""
+    created_at: str
+    """UTC, RFC 3339."""
+    last_used_at: str | None
+    """UTC, RFC 3339, to the minute; None before the first use."""
+    revoked_at: str | None
+    """UTC, RFC 3339; None while the key is good."""
+
+
+class Keys:
+    """Make, check and revoke keys. Several keys may have one owner, who sees the same models with each."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        store.create_tables()
+
+    def create(self, owner: str = "default", name: str = "") -> str:
+        """A new key in plain text: ``tml-`` and 43 characters of A-Z, a-z, 0-9, ``-`` and ``_`` (256 random bits).
+
+        Raises:
+            UserError: an owner of other characters than letters, digits and ``._@+-``, or a name over 200 characters.
+        """
+        if not _OWNER.fullmatch(owner):
+            mend = "Use up to 64 letters, digits and . _ @ + -, beginning with a letter or digit"
+            raise UserError("owner", f"cannot be {owner!r}", mend)
+        if len(name) > 200 or not name.isprintable():
+            raise UserError("name", "is not one line of up to 200 characters", "Give a shorter one")
+        with self._store.begin() as session:
+            return _add(session, owner, name)
+
+    def create_first(self) -> str | None:
+        """A key for the default owner where none was ever made, else None."""
+        with self._store.begin() as session:
+            if session.scalar(select(func.count()).select_from(KeyRow)):
+                return None
+            return _add(session, "default", "first")
+
+    def owner_of(self, key: str) -> str | None:
+        """Whose key it is; None for one that was never made or is revoked. Notes the use, once a minute at most."""
+        with self._store.begin() as session:
+            row = _row_of(session, key)
+            if row is None or row.revoked_at is not None:
+                return None
+            now = datetime.now(UTC)
+            if row.last_used_at is None or now - datetime.fromisoformat(row.last_used_at) >= USE_NOTED_EVERY:
+                row.last_used_at = utc_now()
+            return row.owner
+
+    def find(self, key: str) -> KeyInfo | None:
+        """What may be shown of a plain key; None when it was never made."""
+        with self._store.begin() as session:
+            row = _row_of(session, key)
+            return None if row is None else _shown(row)
+
+    def list(self) -> Sequence[KeyInfo]:
+        """All keys, oldest first, revoked ones too."""
+        with self._store.begin() as session:
+            return [_shown(row) for row in session.scalars(select(KeyRow).order_by(KeyRow.created_at, KeyRow.id))]
+
+    def revoke(self, key_id: str) -> KeyInfo:
+        """Refuse a key from its next request on. A key stays revoked; to revoke it again changes nothing.
+
+        Raises:
+            NotFound: no key has this id.
+        """
+        with self._store.begin() as session:
+            row = session.get(KeyRow, key_id)
+            if row is None:
+                raise NotFound("key", f"no key has the id {key_id!r}", "List them with: tunesmith keys list")
+            row.revoked_at = row.revoked_at or utc_now()
+            return _shown(row)
+
+
+def _add(session: Session, owner: str, name: str) -> str:
+    key = PREFIX + secrets.token_urlsafe(32)
+    session.add(
+        KeyRow(
+            id=f"key-{secrets.token_hex(4)}",
+            owner=owner,
+            name=name,
+            hash=_hash(key),
+            prefix=key[:SHOWN],
+            created_at=utc_now(),
+        )
+    )
+    return key
+
+
+def _row_of(session: Session, key: str) -> KeyRow | None:
+    return session.scalar(select(KeyRow).where(KeyRow.hash == _hash(key)))
+
+
+def _hash(key: str) -> str:
+    """Plain SHA-256: a slow hash protects words that people choose, and 256 random bits cannot be guessed anyway."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _shown(row: KeyRow) -> KeyInfo:
+    return KeyInfo(row.id, row.name, row.owner, row.prefix, row.created_at, row.last_used_at, row.revoked_at)

@@ -1,0 +1,120 @@
+"""The database: a file beside the data by default, PostgreSQL by URL. Each room keeps its own tables on ``Base``."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from tunesmith.core.errors import UserError
+
+BUSY_MS = 15_000
+"""How long a transaction waits for another process's before it fails."""
+FILE_NAME = "tunesmith.db"
+_POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
+_TABLES_LOCK = 7_385_001
+"""Any number that all our processes agree on: PostgreSQL's lock while tables are made."""
+
+
+class Base(DeclarativeBase):
+    """The parent of every table."""
+
+
+class Store:
+    """Short transactions on one database; safe from several threads and processes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def create_tables(self) -> None:
+        """Make the tables of ``Base`` that are not there yet; services call it, because rooms load in any order."""
+        with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_TABLES_LOCK})"))
+            Base.metadata.create_all(connection)
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        with Session(self._engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._engine.dispose()
+
+
+def file_url(data_dir: Path) -> str:
+    """The URL of the database that lies in a data directory."""
+    return URL.create("sqlite", database=str(data_dir / FILE_NAME)).render_as_string()
+
+
+def open_store(url: str) -> Store:
+    """Open a database and make the tables it lacks.
+
+    Args:
+        url: ``sqlite:///path/to/file.db`` or ``postgresql://user:password@host/name``.
+
+    Raises:
+        UserError: another kind of database, a missing driver, or no answer.
+    """
+    parsed = _parse(url)
+    shown = parsed.render_as_string(hide_password=True)
+    try:
+        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() == "postgresql")
+    except ModuleNotFoundError as e:
+        raise UserError(shown, f"the driver {e.name!r} is not installed", "pip install 'psycopg[binary]'") from None
+    if parsed.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    store = Store(engine)
+    try:
+        store.create_tables()
+    except DBAPIError as e:
+        store.close()
+        problem = f"cannot be used: {str(e.orig).strip().splitlines()[0]}"
+        raise UserError(shown, problem, "Check that it is there, that you may write to it, and its password") from None
+    return store
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise UserError("database-url", "is no URL of a database", _forms()) from None
+    if parsed.drivername in _POSTGRES:
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername != "sqlite":
+        raise UserError("database-url", f"unknown kind of database {parsed.drivername!r}", _forms())
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    return parsed
+
+
+def _forms() -> str:
+    return "Give sqlite:///path/to/file.db or postgresql://user:password@host/name"
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    """Readers beside a writer, commits that outlive a power cut, references that are checked, waiting for others."""
+    # The driver's own habit is to begin late and for reading only; see _begin_sqlite.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Ask for the right to write at once: one that reads first and writes later fails instead of waiting its turn."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def utc_now() -> str:
+    """The time as rows hold it: UTC, RFC 3339, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
