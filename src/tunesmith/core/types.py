@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
+Routes = NDArray[np.int16]
+"""Expert ids; the last two axes are sparse layers and the router's top k."""
 StopReason = Literal["stop", "length", "abort"]
 Level = Literal["info", "warning", "error"]
 Metrics = dict[str, float]
@@ -37,6 +39,12 @@ class SamplingParams:
     """Texts that end a completion; the text itself stays in it."""
     seed: int = 0
     """Candidate i of a call draws from the stream (seed, i), so the text does not depend on the batch."""
+    stop_ids: tuple[int, ...] | None = None
+    """Ids that end a completion instead of the model's own; () leaves only ``stop`` and max_tokens."""
+    top_logprobs: int = 0
+    """Also report so many of the likeliest tokens at every sampled position."""
+    routing: bool = False
+    """Also report which experts every input token went to; only for models that have experts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,51 @@ class Completion:
     stop: StopReason
     version: int
     """Version of the weights that drew the last token."""
+    top_ids: Ints | None = None
+    """[C, k] the likeliest ids at each position, likeliest first; None unless ``SamplingParams.top_logprobs``."""
+    top_logprobs: Floats | None = None
+    """[C, k] their nats, of the same softmax as ``logprobs``."""
+    routing: Routes | None = None
+    """[P + C - 1, sparse layers, k] experts of every input token; None unless ``SamplingParams.routing``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptScoring:
+    """What to report of a prompt that is given as it is. All log-probabilities are those of temperature 1.
+
+    K targets of a row and the alternatives belong to the token after the row's: row i to position i + 1.
+    """
+
+    top_k: int = 0
+    """So many of the likeliest ids at every position."""
+    targets: Ints | None = None
+    """[L - 1, K] ids to score; -1 leaves a cell out."""
+    alternatives: int = 0
+    """So many draws, with replacement, at every position after the first."""
+    temperature: float = 1.0
+    """What alternatives are drawn at; 0 takes the likeliest token each time."""
+    last_n: int | None = None
+    """Score only the last n positions; targets and alternatives are not shortened by it."""
+    seed: int = 0
+    """Of the alternatives: draw j at position i depends on (seed, i, j) and the distribution alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptScores:
+    """What was asked for in a ``PromptScoring``; L prompt tokens."""
+
+    logprobs: Floats
+    """[L] nats of the prompt's own tokens; NaN at the first, which nothing predicts, and before the last_n."""
+    top_ids: Ints | None = None
+    """[L, k] likeliest first; 0 where ``logprobs`` is NaN."""
+    top_logprobs: Floats | None = None
+    """[L, k] nats; NaN where ``logprobs`` is."""
+    target_logprobs: Floats | None = None
+    """[L - 1, K] nats, 0 where the target is -1."""
+    alternative_ids: Ints | None = None
+    """[L - 1, k] drawn ids."""
+    alternative_logprobs: Floats | None = None
+    """[L - 1, k] nats of the drawn ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +169,21 @@ class Datum:
     tokens: Ints
     """[T] model input."""
     targets: Ints
-    """[T] token to predict at each position."""
+    """[T] token to predict at each position; [T, K] scores K of them, for cross_entropy alone."""
     weights: Floats
-    """[T] loss weight; 0 leaves the token out (prompt, tool output)."""
+    """Shape of targets: loss weight; 0 leaves the token out (prompt, tool output)."""
     logprobs: Floats | None = None
     """[T] sampling policy, nats."""
     ref_logprobs: Floats | None = None
     """[T] frozen reference, nats."""
     advantages: Floats | None = None
     """[T] reward units."""
+    clip_low: Floats | None = None
+    """[T] lowest ratio p / q of ppo, cispo and gspo, in place of the loss's ``clip_low_threshold``."""
+    clip_high: Floats | None = None
+    """[T] highest ratio of the same, in place of ``clip_high_threshold``."""
+    ratio_mask: Floats | None = None
+    """[T] not 0 where a token counts for the ratio of its sequence in gspo; None: where its weight is not 0."""
     temperature: float = 1.0
 
 
