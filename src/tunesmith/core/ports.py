@@ -17,6 +17,8 @@ from tunesmith.core.types import (
     Ints,
     Metrics,
     Norm,
+    PromptScores,
+    PromptScoring,
     Rollout,
     Row,
     SamplingParams,
@@ -35,7 +37,7 @@ class Weights:
 
 
 CustomLoss = Callable[[Sequence[Datum], Sequence[Any]], tuple[Any, Metrics]]
-"""(data, one [T] tensor of log-probabilities per datum) -> (scalar loss tensor, metrics)."""
+"""(data, per datum one tensor of log-probabilities in the shape of its targets) -> (scalar loss tensor, metrics)."""
 
 
 class Trainer(Protocol):
@@ -47,17 +49,25 @@ class Trainer(Protocol):
         ...
 
     def forward(self, data: Sequence[Datum], reference: bool = False, all_tokens: bool = False) -> list[Floats]:
-        """The [T] log-probabilities of every datum, without gradient.
+        """The log-probabilities of every datum's targets, in their shape, without gradient.
 
-        Positions of weight 0 are left out, and 0 in the result, unless ``all_tokens``. ``reference`` asks for the
-        weights at job start.
+        Positions without a weight are left out, and 0 in the result, unless ``all_tokens``. ``reference`` asks for
+        the weights at job start.
         """
         ...
 
     def forward_backward(
-        self, data: Sequence[Datum], loss: str, settings: Mapping[str, Any] | None = None, norm: Norm = PLAIN_SUM
+        self,
+        data: Sequence[Datum],
+        loss: str,
+        settings: Mapping[str, Any] | None = None,
+        norm: Norm = PLAIN_SUM,
+        all_tokens: bool = False,
     ) -> tuple[Metrics, list[Floats]]:
-        """Add the gradient of a named loss; returns its metrics and, where weights are not 0, the log-probabilities."""
+        """Add the gradient of a named loss; returns its metrics and the log-probabilities, as ``forward`` does.
+
+        Data in which no token has a weight are refused, unless ``all_tokens``, which makes their gradient 0.
+        """
         ...
 
     def forward_backward_custom(self, data: Sequence[Datum], loss: CustomLoss) -> tuple[Metrics, list[Floats]]:
@@ -73,10 +83,12 @@ class Trainer(Protocol):
         ...
 
     def save_state(self, folder: Path) -> None:
-        """Write weights and optimizer into an empty folder, ready to continue bit for bit."""
+        """Write weights, optimizer and accumulated gradient into a folder, ready to continue bit for bit."""
         ...
 
-    def load_state(self, folder: Path) -> None: ...
+    def load_state(self, folder: Path, optimizer: bool = True) -> None:
+        """Continue from ``save_state``; without ``optimizer`` from its weights alone, as if never updated."""
+        ...
 
     def save_weights_for_sampler(self, name: str) -> Weights:
         """A snapshot to hand to ``Sampler.load``; later updates do not change it."""
@@ -96,7 +108,14 @@ class Sampler(Protocol):
         ...
 
     async def sample(self, prompt: Ints, params: SamplingParams, n: int) -> list[Completion]:
-        """n continuations of one prompt; candidate i depends on (weights, prompt, params, i) alone."""
+        """n continuations of one prompt; candidate i depends on (weights, prompt, params, i) alone.
+
+        Cancelling the task that waits gives its room to others.
+        """
+        ...
+
+    async def score(self, tokens: Ints, scoring: PromptScoring) -> PromptScores:
+        """What the policy says about [L] given tokens."""
         ...
 
     async def compute_logprobs(self, tokens: Ints) -> Floats:

@@ -185,6 +185,8 @@ class Datum:
     ratio_mask: Floats | None = None
     """[T] not 0 where a token counts for the ratio of its sequence in gspo; None: where its weight is not 0."""
     temperature: float = 1.0
+    routing: Routes | None = None
+    """[T, sparse layers, k] experts to send each input token to, as its sampler did; -1 leaves it to the router."""
 
 
 @dataclass(frozen=True, slots=True)
