@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tunesmith.rollout.draw import draw, stream, uniforms
+from tunesmith.core.types import SamplingParams
+from tunesmith.rollout.draw import Drawing, streams, uniforms
 
 ROW = [0.1, 0.4, 0.05, 0.3, 0.15]
 """Probabilities of a vocabulary of five; from likeliest: 1 (0.4), 3 (0.3), 4 (0.15), 0 (0.1), 2 (0.05)."""
@@ -15,14 +16,12 @@ ROW = [0.1, 0.4, 0.05, 0.3, 0.15]
 def drawn(uniform, temperature=1.0, top_k=0, top_p=1.0, row=ROW):
     uniform = [uniform] if isinstance(uniform, float) else uniform
     logits = torch.tensor([row] * len(uniform)).log()
-    count = len(uniform)
-    return draw(
-        logits,
-        torch.full((count,), temperature),
-        torch.full((count,), top_k),
-        torch.full((count,), top_p),
-        torch.tensor(uniform, dtype=torch.float64),
-    )
+    return draw(logits, [SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p)] * len(uniform), uniform)
+
+
+def draw(logits, params, uniform):
+    drawing = Drawing(params, logits.shape[-1], logits.device)
+    return drawing.draw(logits, torch.tensor(uniform, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +51,7 @@ def test_top_k(uniform, token):
 @pytest.mark.parametrize(
     ("top_p", "kept"),
     # the smallest set whose mass reaches top_p
-    [(0.05, [1]), (0.399, [1]), (0.41, [1, 3]), (0.699, [1, 3]), (0.71, [1, 3, 4]), (0.96, [1, 3, 4, 0, 2])],
+    [(0.0, [1]), (0.05, [1]), (0.399, [1]), (0.41, [1, 3]), (0.699, [1, 3]), (0.71, [1, 3, 4]), (0.96, [1, 3, 4, 0, 2])],
 )
 def test_top_p(top_p, kept):
     found = drawn(np.linspace(0, 0.9999, 200).tolist(), top_p=top_p)
@@ -93,25 +92,39 @@ def test_greedy_takes_the_likeliest_with_the_log_probability_of_temperature_1(un
 
 def test_rows_with_other_settings_do_not_meet():
     """One batch of rows, each with settings of its own, gives what each gives alone."""
-    settings = [(1.0, 0, 1.0), (0.0, 0, 1.0), (0.5, 2, 1.0), (1.3, 0, 0.6), (0.7, 3, 0.5), (2.0, 5, 0.99)]
+    settings = [(1.0, 0, 1.0, 0), (0.0, 0, 1.0, 3), (0.5, 2, 1.0, 0), (1.3, 0, 0.6, 7), (0.7, 3, 0.5, 3), (2.0, 5, 0.99, 0)]
+    params = [SamplingParams(temperature=t, top_k=k, top_p=p, top_logprobs=top) for t, k, p, top in settings]
     uniform = [0.2, 0.9, 0.65, 0.4, 0.7, 0.05]
     logits = torch.randn(6, 50, generator=torch.Generator().manual_seed(2))
-    columns = [torch.tensor(column) for column in zip(*settings, strict=True)]
-    together = draw(logits, *columns, torch.tensor(uniform, dtype=torch.float64))
+    together = draw(logits, params, uniform)
+    assert list(together.likeliest) == [1, 4, 3]
     for i in range(6):
-        own = [column[i : i + 1] for column in columns]
-        alone = draw(logits[i : i + 1], *own, torch.tensor(uniform[i : i + 1], dtype=torch.float64))
+        alone = draw(logits[i : i + 1], params[i : i + 1], uniform[i : i + 1])
         assert alone.tokens.tolist() == together.tokens[i : i + 1].tolist()
         assert alone.logprobs.equal(together.logprobs[i : i + 1])
         assert alone.sampling_logprobs.equal(together.sampling_logprobs[i : i + 1])
+        if i in together.likeliest:
+            for own, other in zip(alone.likeliest[0], together.likeliest[i], strict=True):
+                assert own.tobytes() == other.tobytes()
+
+
+def test_the_likeliest_are_of_the_whole_vocabulary_at_the_temperature():
+    """At temperature 2 the roots of ROW: 0.632, 0.548, 0.387, 0.316, 0.224, which sum to 2.107; top-k does not count."""
+    params = SamplingParams(temperature=2.0, top_k=1, top_logprobs=3)
+    found = draw(torch.tensor([ROW]).log(), [params], [0.5])
+    ids, nats = found.likeliest[0]
+    assert (ids.tolist(), ids.dtype, nats.dtype) == ([1, 3, 4], np.int32, np.float32)
+    whole = sum(math.sqrt(p) for p in ROW)
+    assert nats.tolist() == pytest.approx([math.log(math.sqrt(p) / whole) for p in (0.4, 0.3, 0.15)], abs=1e-6)
+    assert nats[0] == found.logprobs.item()
 
 
 @pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (3, 1.0), (0, 0.6), (4, 0.8)])
 def test_frequencies_over_many_streams(top_k, top_p):
     """Chi-square with at most 4 degrees of freedom: above 18.5 in one of 1000 honest draws; these seeds are fixed."""
     count = 20_000
-    streams = np.array([stream(seed, 0) for seed in range(count)], np.uint64)
-    found = drawn(uniforms(streams, np.zeros(count, np.uint64)).tolist(), top_k=top_k, top_p=top_p)
+    names = np.concatenate([streams(seed, np.array([0])) for seed in range(count)])
+    found = drawn(uniforms(names, np.zeros(count, np.uint64)).tolist(), top_k=top_k, top_p=top_p)
     shares: dict[int, float] = {}
     for token, logprob in zip(found.tokens.tolist(), found.sampling_logprobs.tolist(), strict=True):
         shares[token] = math.exp(logprob)
@@ -122,9 +135,9 @@ def test_frequencies_over_many_streams(top_k, top_p):
 
 
 def test_uniforms_are_uniform_and_independent_of_the_batch():
-    streams = np.array([stream(seed, candidate) for seed in range(100) for candidate in range(8)], np.uint64)
-    assert len(set(streams.tolist())) == 800
-    table = np.stack([uniforms(streams, np.full(800, i, np.uint64)) for i in range(50)])
+    names = np.concatenate([streams(seed, np.arange(8)) for seed in range(100)])
+    assert len(set(names.tolist())) == 800
+    table = np.stack([uniforms(names, np.full(800, i, np.uint64)) for i in range(50)])
     assert table.min() >= 0
     assert table.max() < 1
     assert abs(table.mean() - 0.5) < 5 / math.sqrt(12 * table.size)
@@ -133,7 +146,7 @@ def test_uniforms_are_uniform_and_independent_of_the_batch():
     for lag in (1, 2, 8):  # neighbours in a stream, and the same place in neighbouring streams
         for a, b in ((table[:-lag], table[lag:]), (table[:, :-lag], table[:, lag:])):
             assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / math.sqrt(a.size)
-    assert uniforms(streams[3:4], np.array([7], np.uint64)) == table[7, 3]
+    assert uniforms(names[3:4], np.array([7], np.uint64)) == table[7, 3]
 
 
 def test_a_token_without_mass_is_never_drawn():

@@ -1,5 +1,6 @@
 """Drawing a token from logits: temperature, then top-k, then top-p, with a stream of numbers per candidate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,23 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tunesmith.core.types import Floats, Ints, SamplingParams
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """[R] each."""
-
-    tokens: Tensor
-    logprobs: Tensor
-    """Nats, of the softmax at the temperature over the whole vocabulary."""
-    sampling_logprobs: Tensor
-    """Nats, of what was left after top-k and top-p."""
-
-
-def stream(seed: int, candidate: int) -> np.uint64:
-    """The name of a candidate's stream; different for every (seed, candidate)."""
-    return _mix(np.array([seed], np.uint64) * _GOLDEN + np.uint64(candidate + 1))[0]  # type: ignore[no-any-return]
+def streams(seed: int, candidates: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """[R] names of the candidates' streams; different for every (seed, candidate)."""
+    return _mix(np.array([seed], np.uint64) * _GOLDEN + (candidates + 1).astype(np.uint64))
 
 
 def uniforms(streams: NDArray[np.uint64], index: NDArray[np.uint64]) -> NDArray[np.float64]:
@@ -38,54 +30,89 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def draw(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor) -> Drawn:
-    """One token per row by the inverse of the cumulative distribution, in float64.
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """[R] each."""
 
-    Args:
-        logits: [R, V] float32.
-        temperature: [R]; 0 takes the likeliest token, with the log-probabilities of temperature 1.
-        top_k: [R] int64, 0 keeps all.
-        top_p: [R].
-        uniform: [R] float64 in [0, 1).
-    """
-    vocab = logits.shape[-1]
-    greedy = temperature == 0
-    scaled = logits / torch.where(greedy, 1.0, temperature)[:, None]
-    logp = scaled - scaled.logsumexp(-1, keepdim=True)  # as the trainer computes it
-    keep = torch.where((top_k == 0) | (top_k > vocab), vocab, top_k).masked_fill(greedy, 1)
-    # Rows are cut together only with rows that keep as many: what is drawn must not depend on the others' settings.
-    kinds = keep.masked_fill((keep == vocab) & (top_p >= 1), 0)
-    distinct = kinds.unique().tolist()
-    if len(distinct) == 1:
-        return _draw_alike(logp, distinct[0], top_p, uniform)
-    out = Drawn(torch.empty_like(top_k), torch.empty_like(logp[:, 0]), torch.empty_like(logp[:, 0]))
-    for kind in distinct:
-        rows = (kinds == kind).nonzero()[:, 0]
-        own = _draw_alike(logp[rows], kind, top_p[rows], uniform[rows])
-        out.tokens[rows], out.logprobs[rows], out.sampling_logprobs[rows] = (
-            own.tokens,
-            own.logprobs,
-            own.sampling_logprobs,
-        )
-    return out
+    tokens: Tensor
+    logprobs: Tensor
+    """Nats, of the softmax at the temperature over the whole vocabulary."""
+    sampling_logprobs: Tensor
+    """Nats, of what was left after top-k and top-p."""
+    likeliest: dict[int, tuple[Ints, Floats]]
+    """By the number of a row that asked for them: [k] likeliest ids and their nats, of the softmax of ``logprobs``."""
 
 
-def _draw_alike(logp: Tensor, keep: int, top_p: Tensor, uniform: Tensor) -> Drawn:
+class Drawing:
+    """How each of R rows draws; worked out once for as long as the same rows run."""
+
+    def __init__(self, params: Sequence[SamplingParams], vocab: int, device: torch.device) -> None:
+        # Temperature 0 takes the likeliest token, with the log-probabilities of temperature 1.
+        self._temperature = torch.tensor([p.temperature or 1.0 for p in params], device=device)[:, None]
+        self._top_p = torch.tensor([p.top_p for p in params], device=device)[:, None]
+        # Rows are cut together only with rows that keep as many: what is drawn must not depend on the others' settings.
+        self._cuts = _alike([_kept(p, vocab) for p in params], device)
+        self._tops = _alike([p.top_logprobs for p in params], device)
+
+    def draw(self, logits: Tensor, uniform: Tensor) -> Drawn:
+        """One token per row by the inverse of the cumulative distribution, in float64.
+
+        Args:
+            logits: [R, V] float32.
+            uniform: [R] float64 in [0, 1).
+        """
+        scaled = logits / self._temperature
+        logp = scaled - scaled.logsumexp(-1, keepdim=True)  # as the trainer computes it
+        if len(self._cuts) == 1:
+            (keep,) = self._cuts
+            return Drawn(*_draw(logp, keep, self._top_p, uniform), self._likeliest(logp))
+        tokens = torch.empty(len(logp), dtype=torch.int64, device=logp.device)
+        whole, cut = torch.empty_like(logp[:, 0]), torch.empty_like(logp[:, 0])
+        for keep, rows in self._cuts.items():
+            tokens[rows], whole[rows], cut[rows] = _draw(logp[rows], keep, self._top_p[rows], uniform[rows])
+        return Drawn(tokens, whole, cut, self._likeliest(logp))
+
+    def _likeliest(self, logp: Tensor) -> dict[int, tuple[Ints, Floats]]:
+        out: dict[int, tuple[Ints, Floats]] = {}
+        for k, rows in self._tops.items():
+            if k:
+                nats, ids = (x.cpu().numpy() for x in logp[rows].topk(k))
+                out |= zip(rows.tolist(), zip(ids.astype(np.int32), nats, strict=True), strict=True)
+        return out
+
+
+def _kept(p: SamplingParams, vocab: int) -> int:
+    """The k of top-k, whole vocabulary included; 0 where nothing is cut at all."""
+    if p.temperature == 0:
+        return 1
+    keep = p.top_k if 0 < p.top_k < vocab else vocab
+    return 0 if keep == vocab and np.float32(p.top_p) >= 1 else keep
+
+
+def _alike(values: Sequence[int], device: torch.device) -> dict[int, Tensor]:
+    """[n] rows of each value."""
+    column = torch.tensor(values, device=device)
+    return {value: (column == value).nonzero()[:, 0] for value in sorted(set(values))}
+
+
+def _draw(logp: Tensor, keep: int, top_p: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """[R, V] log-probabilities whose rows all keep the ``keep`` likeliest tokens; 0 keeps all of them, uncut."""
     if keep == 0:
-        tokens = _invert(logp.double().exp().cumsum(-1), uniform)
-        chosen = logp.gather(1, tokens[:, None])[:, 0]
-        return Drawn(tokens, chosen, chosen)
+        tokens = invert(logp.double().exp().cumsum(-1), uniform[:, None])
+        chosen = logp.gather(1, tokens)[:, 0]
+        return tokens[:, 0], chosen, chosen
     values, order = logp.topk(keep)  # [R, k], likeliest first
     mass = values.double().exp()
     share = mass / mass.sum(-1, keepdim=True)
-    kept = mass.masked_fill(share.cumsum(-1) - share >= top_p[:, None], 0)
-    pick = _invert(kept.cumsum(-1), uniform)[:, None]
+    beyond = share.cumsum(-1) - share >= top_p
+    beyond[:, 0] = False  # a top_p of 0 keeps the likeliest
+    kept = mass.masked_fill(beyond, 0)
+    pick = invert(kept.cumsum(-1), uniform[:, None])
     cut = (kept.gather(1, pick) / kept.sum(-1, keepdim=True)).log()[:, 0].float()
-    return Drawn(order.gather(1, pick)[:, 0], values.gather(1, pick)[:, 0], cut)
+    return order.gather(1, pick)[:, 0], values.gather(1, pick)[:, 0], cut
 
 
-def _invert(cumulative: Tensor, uniform: Tensor) -> Tensor:
-    """[R] index where the cumulative mass first exceeds its share; never one without mass."""
-    goal = uniform * cumulative[:, -1]
-    return torch.searchsorted(cumulative, goal[:, None], right=True)[:, 0].clamp(max=cumulative.shape[-1] - 1)
+def invert(cumulative: Tensor, uniform: Tensor) -> Tensor:
+    """[R, n] index where the [R, V] cumulative mass first exceeds its share of it; never one without mass."""
+    goal = uniform * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, goal, right=True).clamp(max=cumulative.shape[-1] - 1)

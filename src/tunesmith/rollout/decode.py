@@ -1,0 +1,147 @@
+"""One decoding step: a new token per row, which sees the row's prompt and the row's own tokens so far.
+
+Legend: R rows (completions) with their padding, G prompts and one for padding rows, W seats of a prompt, P places of
+the longest prompt, S places of the longest completion, kv heads, rep query heads of each, d head size, w window.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from tunesmith.models.decoder import Decoder
+from tunesmith.models.exact_attention import FEWEST_ROWS, key_places, round_up
+from tunesmith.rollout.cache import Block
+from tunesmith.rollout.prompts import ROWS, Prompt
+
+
+class Layout:
+    """Where the rows of a batch are and what each may see; good until one joins or leaves, or ``full``."""
+
+    def __init__(
+        self, model: Decoder, own: Block, prompts: Sequence[Prompt], tokens: Sequence[Sequence[int]], slots: int
+    ) -> None:
+        """
+        Args:
+            own: where the rows keep their keys and values; room for the step is made here.
+            prompts: [R real rows] that each continues.
+            tokens: [R real rows] its own so far, at least one.
+            slots: prompts in the cache; the slot after them is for padding rows.
+        """
+        config, device = model.config, model.device
+        real, count = len(prompts), round_up(len(prompts), ROWS)
+        slot, seat, before, at, newest = np.zeros((5, count), np.int64)
+        slot[:real], slot[real:] = [p.slot for p in prompts], slots
+        seat[:real] = _seats(slot[:real])
+        before[:real] = [len(p.tokens) for p in prompts]
+        at[:real] = [len(t) - 1 for t in tokens]
+        newest[:real] = [t[-1] for t in tokens]
+        self.groups, self.prompt = slots + 1, key_places(int(before.max()))
+        self._reached = int(at.max()) + 1
+        self.own = key_places(self._reached)
+        own.reserve(count, self.own)
+        width = round_up(max(4, int(seat.max()) + 1), 2)
+        tables = _seating(slot, seat, self.groups, width, config.kv_heads)
+        columns = (*tables, own.places_of(at), newest, before + at, before)
+        moved = [torch.from_numpy(x).to(device) for x in columns]
+        self.seats, self.seat_of, self.new, self.tokens, self.positions, self._before = moved
+        self._row = torch.arange(count, device=device)
+        self.bias: dict[int | None, Tensor] = {}
+        for window in set(config.windows):
+            seen = _seen(before, at, self.prompt, self.own, window)
+            self.bias[window] = torch.from_numpy(np.where(seen, np.float32(0), np.float32(-np.inf))).to(
+                device, model.embed.dtype
+            )
+
+    @property
+    def full(self) -> bool:
+        """The next token of some row has no place."""
+        return self._reached == self.own
+
+    def advance(self, tokens: Tensor) -> None:
+        """The same rows one step on, with the [R real rows] tokens that were drawn."""
+        self.tokens[: len(tokens)] = tokens
+        self._reached += 1
+        for x in (self.new, self.positions):
+            x += 1
+        own = self.positions - self._before + self.prompt
+        for window, bias in self.bias.items():
+            bias[self._row, own] = 0
+            if window is not None:
+                self._close(bias, self.positions - window)
+
+    def _close(self, bias: Tensor, position: Tensor) -> None:
+        """Take from each row's sight a [R] position, negative ones aside."""
+        place = torch.where(position < self._before, position, position - self._before + self.prompt).clamp_(min=0)
+        bias[self._row, place] = bias[self._row, place].masked_fill_(position >= 0, -torch.inf)
+
+
+def _seats(slot: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[R] prompt of each row -> [R] how many rows before it have the same."""
+    order = slot.argsort(kind="stable")
+    _, begin, count = np.unique(slot[order], return_index=True, return_counts=True)
+    seats = np.empty_like(slot)
+    seats[order] = np.arange(len(slot)) - begin.repeat(count)
+    return seats
+
+
+def _seating(
+    slot: NDArray[np.int64], seat: NDArray[np.int64], groups: int, width: int, kv: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """([G * kv * W] which of the R * kv row heads sits here, [R * kv] the other way round).
+
+    An empty seat repeats the first head, and nobody reads it.
+    """
+    heads = np.arange(len(slot) * kv).reshape(-1, kv)
+    table = np.zeros((groups, kv, width), np.int64)
+    table[slot, :, seat] = heads
+    return table.ravel(), ((slot[:, None] * kv + np.arange(kv)) * width + seat[:, None]).ravel()
+
+
+def _seen(
+    before: NDArray[np.int64], at: NDArray[np.int64], prompt: int, own: int, window: int | None
+) -> NDArray[np.bool_]:
+    """[R, P + S] True at each row's own prompt and its own tokens so far."""
+    place = np.arange(prompt + own)[None]
+    seen = (place < before[:, None]) | ((place >= prompt) & (place - prompt <= at[:, None]))
+    if window is not None:
+        position = np.where(place < prompt, place, before[:, None] + place - prompt)
+        seen &= position > (before + at)[:, None] - window
+    return seen
+
+
+class CachedAttention:
+    """Attention of one step over what the cache holds."""
+
+    def __init__(self, prompts: Block, own: Block, layout: Layout, windows: Sequence[int | None]) -> None:
+        self.prompts, self.own, self.layout, self.windows = prompts, own, layout, windows
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        at = self.layout
+        count, heads, size = q.shape
+        kv, repeat = k.shape[1], heads // k.shape[1]
+        self.own.append(layer, at.new, k, v)
+        own_k, own_v = (x[layer][:count, :, : at.own] for x in (self.own.keys, self.own.values))
+        prompt_k, prompt_v = (x[layer][: at.groups, :, : at.prompt] for x in (self.prompts.keys, self.prompts.values))
+        few = (0, 0, 0, max(0, FEWEST_ROWS - repeat))
+        q = (q * size**-0.5).reshape(count, kv, repeat, size)
+        to_prompt = self._unseated(self._seated(q) @ prompt_k.transpose(-1, -2), repeat)
+        to_own = (F.pad(q, few) @ own_k.transpose(-1, -2))[:, :, :repeat]
+        scores = torch.cat([to_prompt, to_own], -1).add_(at.bias[self.windows[layer]][:, None, None])
+        of_prompt, of_own = scores.softmax(-1).split([at.prompt, at.own], -1)  # [R, kv, rep, P] and [R, kv, rep, S]
+        out = self._unseated(self._seated(of_prompt) @ prompt_v, repeat)
+        return out.add_((F.pad(of_own, few) @ own_v)[:, :, :repeat]).view(count, -1)
+
+    def _seated(self, x: Tensor) -> Tensor:
+        """[R, kv, rep, n] by row -> [G, kv, W * rep, n] by prompt and seat."""
+        count, kv, repeat, n = x.shape
+        taken = x.reshape(count * kv, repeat * n).index_select(0, self.layout.seats)
+        return taken.view(self.layout.groups, kv, -1, n)
+
+    def _unseated(self, x: Tensor, repeat: int) -> Tensor:
+        """[G, kv, W * rep, n] -> [R, kv, rep, n]."""
+        _, kv, _, n = x.shape
+        return x.view(-1, repeat * n).index_select(0, self.layout.seat_of).view(-1, kv, repeat, n)
