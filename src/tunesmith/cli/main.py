@@ -26,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Steps, tokens, memory and time of a spec, before anything is spent."),
     "dataset": ("dataset", "Check and preview datasets."),
     "evaluator": ("evaluator", "Try a grader before a job depends on it."),
+    "serve": ("serve", "Serve the Training API to clients that you already have."),
+    "status": ("status", "Workers, models and queues of a running server."),
+    "keys": ("keys", "Keys of the server's clients."),
+    "models": ("models", "Base models that the server offers."),
 }
 REFUSED, FAILED, INTERRUPTED = 2, 1, 130
 

@@ -1,4 +1,4 @@
-"""Base models by name. A name such as ``Qwen/Qwen3-8B`` stands for a model folder; the embedded model has one always."""
+"""Base models by name. A name such as ``Qwen/Qwen3-8B`` stands for a model folder; the embedded model has one."""
 
 import json
 import re
@@ -137,7 +137,9 @@ def _context_of(folder: Path) -> int:
     if missing:
         raise NotFound(str(folder), f"no {missing[0]} here", "Copy the whole model folder, its weights as safetensors")
     if not _any_of(folder, TOKENIZER_FILES):
-        raise NotFound(str(folder), "no tokenizer here", f"Add tokenizer.json (looked for {', '.join(TOKENIZER_FILES)})")
+        raise NotFound(
+            str(folder), "no tokenizer here", f"Add tokenizer.json (looked for {', '.join(TOKENIZER_FILES)})"
+        )
     return config.max_positions
 
 

@@ -1,0 +1,96 @@
+"""``tunesmith keys create``, ``list`` and ``revoke``: who may use the server. Works beside a server that runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunesmith.cli.serve import HOME, DatabaseUrl, DataDir
+
+if TYPE_CHECKING:
+    from tunesmith.services.keys import Keys
+
+
+def add_to(app: typer.Typer, name: str) -> None:
+    from tunesmith.cli.main import COMMANDS
+
+    group = typer.Typer(help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
+    group.command("create")(create)
+    group.command("list")(list_keys)
+    group.command("revoke")(revoke)
+    app.add_typer(group, name=name)
+
+
+def create(
+    name: Annotated[str, typer.Option(help="What it is for, to know it by.")] = "",
+    owner: Annotated[str, typer.Option(help="Whose it is; keys of one owner see the same models.")] = "default",
+    data_dir: DataDir = HOME,
+    database_url: DatabaseUrl = "",
+    json: Annotated[bool, typer.Option("--json", help="Print key, id, name and owner as JSON.")] = False,
+) -> None:
+    """Make a key and print it, this once: only its hash is kept.
+
+    Example: tunesmith keys create --name laptop
+    """
+    from tunesmith.cli.progress import print_json, say
+
+    keys = _keys(data_dir, database_url)
+    key = keys.create(owner, name)
+    info = keys.find(key)
+    assert info is not None, "it was just made"
+    if json:
+        print_json({"key": key, "id": info.id, "name": info.name, "owner": info.owner})
+        return
+    say(f"{info.id} of {info.owner}; shown this once")
+    typer.echo(key)
+
+
+def list_keys(
+    data_dir: DataDir = HOME,
+    database_url: DatabaseUrl = "",
+    json: Annotated[bool, typer.Option("--json", help="Print a list of objects as JSON.")] = False,
+) -> None:
+    """List keys: id, beginning, owner, name, when made, last used and revoked.
+
+    Example: tunesmith keys list
+    """
+    from dataclasses import asdict
+
+    from tunesmith.cli.progress import print_json
+
+    found = _keys(data_dir, database_url).list()
+    if json:
+        print_json([asdict(info) for info in found])
+        return
+    typer.echo(f"{'id':<14}{'key':<11}{'owner':<16}{'name':<20}{'made':<18}{'used':<18}state")
+    for info in found:
+        state = "good" if info.revoked_at is None else f"revoked {_minute(info.revoked_at)}"
+        times = f"{_minute(info.created_at):<18}{_minute(info.last_used_at or ''):<18}"
+        typer.echo(f"{info.id:<14}{info.prefix + '…':<11}{info.owner:<16}{info.name or '-':<20}{times}{state}")
+
+
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="Id of the key, as `keys list` shows it.")],
+    data_dir: DataDir = HOME,
+    database_url: DatabaseUrl = "",
+) -> None:
+    """Refuse a key from its next request on.
+
+    Example: tunesmith keys revoke key-1a2b3c4d
+    """
+    from tunesmith.cli.progress import say
+
+    info = _keys(data_dir, database_url).revoke(key_id)
+    say(f"{info.id} ({info.prefix}…) is revoked")
+
+
+def _keys(data_dir: Path, database_url: str) -> "Keys":
+    from tunesmith.services.keys import Keys
+    from tunesmith.services.store import file_url, open_store
+
+    return Keys(open_store(database_url or file_url(data_dir.expanduser().resolve())))
+
+
+def _minute(time: str) -> str:
+    """A time as people read it, UTC; a dash where there is none."""
+    return time[:16].replace("T", " ") or "-"

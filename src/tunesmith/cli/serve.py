@@ -1,0 +1,65 @@
+"""``tunesmith serve``: the Training API over HTTP, from one data directory."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tunesmith.server.settings import ServerSettings
+    from tunesmith.services.keys import Keys
+
+DataDir = Annotated[
+    Path, typer.Option(envvar="TUNESMITH_DATA_DIR", help="Database, checkpoints, models that were pulled.")
+]
+DatabaseUrl = Annotated[
+    str, typer.Option(envvar="TUNESMITH_DATABASE_URL", help="A database elsewhere; default: a file in the data dir.")
+]
+HOME = Path("~/.tunesmith")
+
+
+def add_to(app: typer.Typer, name: str) -> None:
+    app.command(name)(serve)
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of this machine's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
+    data_dir: DataDir = HOME,
+    database_url: DatabaseUrl = "",
+    max_body_mib: Annotated[int, typer.Option(help="Largest request body in MiB, decompressed.", min=1)] = 256,
+) -> None:
+    """Serve the Training API to clients that you already have.
+
+    The first start makes a key and prints it, once. Stops on Ctrl-C or SIGTERM when requests in hand are answered.
+
+    Example: tunesmith serve --port 8000 --data-dir ./data
+    """
+    from tunesmith.server.process import run
+    from tunesmith.server.settings import ServerSettings
+
+    folder = data_dir.expanduser().resolve()
+    run(ServerSettings(folder, host, port, database_url, max_body_bytes=max_body_mib << 20), _announce)
+
+
+def _announce(settings: "ServerSettings", keys: "Keys") -> None:
+    """Say where the server is, and give the first key to whoever started it."""
+    from tunesmith import __version__
+    from tunesmith.cli.progress import say
+
+    say(f"tunesmith {__version__} serves on {settings.base_url}, data in {settings.data_dir}")
+    key = keys.create_first()
+    if key is None:
+        say("make a key for another client with: tunesmith keys create")
+        return
+    say("a key was made and is shown this once; paste these lines where your client runs:")
+    if not settings.loopback:
+        say("(from another machine, with this machine's name in the addresses)")
+    for name, value in (
+        ("TINKER_BASE_URL", settings.base_url),
+        ("TINKER_API_KEY", key),
+        ("HF_ENDPOINT", settings.base_url),
+    ):
+        typer.echo(f"export {name}={value}")
+    sys.stdout.flush()

@@ -1,0 +1,55 @@
+"""The app: services on ``app.state``, one shape of errors, the routes of every dialect."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from tunesmith import __version__
+from tunesmith.server import errors, files, hub, monitoring
+from tunesmith.server.dialects import tinker
+from tunesmith.server.settings import ServerSettings
+from tunesmith.services.keys import Keys
+from tunesmith.services.registry import Registry
+from tunesmith.services.sessions import Sessions
+from tunesmith.services.store import open_store
+
+
+def create_app(settings: ServerSettings) -> FastAPI:
+    """Everything that ``tunesmith serve`` answers.
+
+    ``app.state`` holds settings, store, keys, registry, monitoring, and ``stopping``: an event that is set when the
+    server was told to stop, for requests that wait for something.
+    """
+    app = FastAPI(
+        title="Tunesmith", version=__version__, openapi_url=None, redirect_slashes=False, lifespan=_services_running
+    )
+    store = open_store(settings.store_url)
+    app.state.settings, app.state.store, app.state.stopping = settings, store, asyncio.Event()
+    app.state.keys, app.state.registry = Keys(store), Registry(store)
+    errors.install(app)
+    monitoring.install(app, monitoring.Monitoring())
+    _include_dialects(app)
+    app.include_router(files.router)
+    # Last, because it lives at the root.
+    app.include_router(hub.router)
+    return app
+
+
+def _include_dialects(app: FastAPI) -> None:
+    """The routes of each wire."""
+    app.include_router(tinker.router)
+
+
+@asynccontextmanager
+async def _services_running(app: FastAPI) -> AsyncIterator[None]:
+    """Start what has a life of its own before the first request, stop it after the last."""
+    state = app.state
+    state.sessions = Sessions(state.store, state.registry, state.settings.data_dir)
+    await state.sessions.start()
+    try:
+        yield
+    finally:
+        await state.sessions.stop()
+        app.state.store.close()

@@ -1,0 +1,141 @@
+"""How the server is doing: for probes (``/healthz``), for Prometheus (``/metrics``), for people (``status``)."""
+
+from collections.abc import Callable, Iterable, Mapping
+from time import perf_counter
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tunesmith import __version__
+from tunesmith.server.auth import Owner, owner_of
+from tunesmith.server.settings import ServerSettings
+from tunesmith.services.registry import Registry
+from tunesmith.services.store import utc_now
+
+BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+Status = Callable[[], Mapping[str, Any]]
+router = APIRouter()
+
+
+class Monitoring:
+    """Counts of one app. Services that are watched add their own."""
+
+    def __init__(self) -> None:
+        self.started_at = utc_now()
+        self._sources: list[Status] = []
+        self._registry = CollectorRegistry()
+        self._registry.register(_Watched(self.watched))
+        self._requests = Counter(
+            "tunesmith_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "tunesmith_request_seconds",
+            "Time from a request's first byte to the end of its answer.",
+            ("method", "route"),
+            buckets=BUCKETS_S,
+            registry=self._registry,
+        )
+
+    def watch(self, status: Status) -> None:
+        """Show what a service says of itself: everything in the status, and each number at its top in the metrics.
+
+        ``{"queue_depth": 2, "tokens_trained_total": 512}`` becomes the gauge ``tunesmith_queue_depth`` and the counter
+        ``tunesmith_tokens_trained_total``.
+        """
+        self._sources.append(status)
+
+    def watched(self) -> dict[str, Any]:
+        """What all services that are watched say now."""
+        return {name: value for status in self._sources for name, value in status().items()}
+
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' format."""
+        return generate_latest(self._registry)
+
+
+class _Watched(Collector):
+    """Numbers that are asked for when they are read, not kept."""
+
+    def __init__(self, watched: Callable[[], Mapping[str, Any]]) -> None:
+        self._watched = watched
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing ahead of time: services start later."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        for name, value in self._watched().items():
+            if isinstance(value, int | float):
+                text = f"{name.removesuffix('_total').replace('_', ' ').capitalize()}, as the server's status says."
+                family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+                yield family(f"tunesmith_{name}", text, value=value)
+
+
+class Timed:
+    """Counts every request by the template of its route, so that ids do not make a series each."""
+
+    def __init__(self, app: ASGIApp, monitoring: Monitoring) -> None:
+        self._app, self._monitoring = app, monitoring
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = perf_counter(), 499
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._monitoring.count(method, route, status, perf_counter() - began)
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def install(app: FastAPI, monitoring: Monitoring) -> None:
+    app.state.monitoring = monitoring
+    app.add_middleware(Timed, monitoring=monitoring)
+    app.include_router(router)
+
+
+@router.get("/healthz")
+async def health() -> dict[str, str]:
+    """Answers when the server is ready."""
+    return {"status": "ok"}
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Needs a key unless the server is bound to loopback."""
+    settings: ServerSettings = request.app.state.settings
+    if not settings.loopback:
+        await owner_of(request)
+    monitoring: Monitoring = request.app.state.monitoring
+    return Response(monitoring.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/tunesmith/v1/status")
+async def status(request: Request, owner: Owner) -> dict[str, Any]:
+    """Version, registered models, and what the services say of themselves."""
+    monitoring: Monitoring = request.app.state.monitoring
+    registry: Registry = request.app.state.registry
+    models = [{"name": m.name, "max_context": m.max_context} for m in registry.models()]
+    known = {"version": __version__, "started_at": monitoring.started_at, "base_models": models}
+    return {**known, **monitoring.watched()}

@@ -1,0 +1,41 @@
+"""What ``tunesmith serve`` is told."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from tunesmith.services.store import file_url
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where a server listens and what it keeps."""
+
+    data_dir: Path
+    """Database, checkpoints, pulled models and the hub's datasets."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    database_url: str = ""
+    """Empty for the file in data_dir."""
+    max_body_bytes: int = 256 << 20
+    """Largest request body, after decompression."""
+    stop_s: float = 30.0
+    """How long requests in hand may take once the server is told to stop."""
+
+    @property
+    def store_url(self) -> str:
+        return self.database_url or file_url(self.data_dir)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only programs on this machine can reach the server."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def base_url(self) -> str:
+        """The address that clients on this machine use."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
