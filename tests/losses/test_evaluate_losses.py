@@ -54,9 +54,9 @@ def test_it_is_the_loss_that_trains(method):
     assert found["metrics"] == pytest.approx({k: v.item() for k, v in out.metrics.items()})
 
 
-@pytest.mark.parametrize("method", [name for name in NAMES if name not in ("cispo", "gspo-token")])
+@pytest.mark.parametrize("method", [name for name in NAMES if name not in ("cispo", "gspo", "gspo-token")])
 def test_the_gradient_is_that_of_the_loss(method):
-    # central differences, away from the stop-gradients that cispo and gspo-token put in on purpose
+    # central differences, away from the stop-gradients that cispo, gspo and gspo-token put in on purpose
     rows, h = lists(random_batch([3, 2], seed=3)), 1e-6
     slopes = [[], []]
     for i, row in enumerate(rows):
@@ -169,6 +169,14 @@ def without(column):
         ("grpo", {**GOOD, "logprobs": [-1.0, "x"]}, r"sequences\[1\].logprobs: not a list of numbers"),
         ("grpo", {**GOOD, "advantages": 1.0}, r"sequences\[1\].advantages: not a list of numbers"),
         ("grpo", [-1.0, -2.0], r"sequences\[1\]: not a dict of columns"),
+        (
+            "ppo",
+            {**GOOD, "clip_low": [0.8, 1.3]},
+            r"sequences\[1\], token 1: clip_low_threshold 1.3 to .* 1.2 is",
+        ),
+        ("gspo", {**GOOD, "clip_high": [-0.1, 1]}, r"sequences\[1\], token 0: .* is no range of ratios"),
+        ("gspo", {**GOOD, "ratio_mask": [1]}, r"sequences\[1\].ratio_mask: 1 numbers for 2 logprobs"),
+        ("cispo", {**GOOD, "clip_low": [0.5, math.nan]}, r"sequences\[1\].clip_low: nan at token 1"),
         ("orpo", {**GOOD, "weights": [0, 0]}, r"sequences\[1\].weights: no token is trained"),
     ],
 )

@@ -54,6 +54,31 @@ def test_gradients_pass_torch_s_own_check() -> None:
     assert torch.autograd.gradcheck(lambda *x: chunked(list(x), targets, temperature), leaves)
 
 
+@pytest.mark.parametrize("adapted", [False, True])
+@pytest.mark.parametrize("chunk_numbers", [1, 1 << 20])
+def test_several_targets_of_a_row(adapted: bool, chunk_numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(head.CHUNK_NUMBERS, "cpu", chunk_numbers)
+    leaves, _, temperature = inputs(adapted)
+    targets = torch.randint(0, VOCAB, (ROWS, 4))
+    targets[:, 3] = targets[:, 0]
+    weights = torch.randn(ROWS, 4, dtype=torch.float64)
+    found = chunked(leaves, targets, temperature)
+    expected = torch.stack([plain(leaves, column, temperature) for column in targets.T], 1)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    mine = torch.autograd.grad((found * weights).sum(), leaves)
+    theirs = torch.autograd.grad((expected * weights).sum(), leaves)
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
+
+
+def test_a_target_among_others_has_the_bits_of_one_alone() -> None:
+    leaves, targets, temperature = inputs(adapted=True, dtype=torch.float32)
+    alone, beside = chunked(leaves, targets, temperature), chunked(leaves, targets[:, None].repeat(1, 3), temperature)
+    assert beside.shape == (ROWS, 3) and all(torch.equal(column, alone) for column in beside.T)
+    mine, theirs = (torch.autograd.grad(x.square().sum(), leaves) for x in (alone, beside[:, :1]))
+    assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+
 @pytest.mark.parametrize("wanted", [[0], [1], [2, 3], [0, 3]])
 def test_only_the_gradients_asked_for_are_made(wanted: list[int]) -> None:
     leaves, targets, temperature = inputs(adapted=True)

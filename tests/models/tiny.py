@@ -111,9 +111,9 @@ def random_tokens(length: int = 23, vocab: int = SIZES["vocab_size"], seed: int 
     return torch.randint(0, vocab, (length,), generator=torch.Generator().manual_seed(seed))
 
 
-def trained_adapter(model: Decoder, rank: int = 4, seed: int = 0, head: bool = False) -> Adapter:
+def trained_adapter(model: Decoder, rank: int = 4, seed: int = 0, head: bool = False, **parts: bool) -> Adapter:
     """An adapter that changes something: B is random instead of 0."""
-    adapter = new_adapter(model.targets(head), rank, seed, CPU)
+    adapter = new_adapter(model.targets(head, **parts), rank, seed, CPU)
     generator = torch.Generator().manual_seed(seed + 100)
     with torch.no_grad():
         for pair in adapter.pairs.values():

@@ -157,6 +157,15 @@ def dro(lps, data, norm):
     return total
 
 
+def gspo(lps, data, norm):
+    total = 0.0
+    for lp, d in zip(lps, data, strict=True):
+        mean = (lp.detach() - column(d, "logprobs")).mean().exp()
+        ratio, a = mean * (lp - lp.detach()).exp(), column(d, "advantages")
+        total = total - torch.minimum(ratio * a, ratio.clamp(0.8, 1.2) * a).sum() / norm.tokens
+    return total
+
+
 def dpo(lps, data, norm):
     margins = [(lp - column(d, "ref_logprobs")).sum() for lp, d in zip(lps, data, strict=True)]
     return (

@@ -27,10 +27,11 @@ def trainer(
     reference: bool = False,
     warm: bool = False,
     head: bool = False,
+    **parts: bool,
 ) -> LocalTrainer:
     """A trainer whose adapter already changes something; rank 0 trains all weights."""
     model = load_model(folder, tiny.CPU, dtype)
-    adapter = tiny.trained_adapter(model, rank, head=head) if rank else None
+    adapter = tiny.trained_adapter(model, rank, head=head, **parts) if rank else None
     return LocalTrainer(Policy(model, adapter, folder, warm, reference), budget)
 
 

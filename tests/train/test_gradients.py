@@ -71,6 +71,20 @@ def test_adapters_of_every_family(model_folder, family):
     assert sequences.largest_difference(found, expected) < 5e-6
 
 
+@pytest.mark.parametrize("family", ["qwen3-bias", "qwen3_moe-dense-layer"])
+@pytest.mark.parametrize(
+    "parts", [{"mlp": False}, {"attention": False}, {"attention": False, "mlp": False, "head": True}]
+)
+def test_adapters_of_a_part_of_the_model(model_folder, family, parts):
+    trainer = sequences.trainer(model_folder(family), rank=2, **parts)
+    data = sequences.data()
+    trainer.forward_backward(data, "cross_entropy", norm=NORM)
+    adapter = trainer.policy.adapter
+    _, expected = reference.gradients(model_folder(family), adapter, data, reference.cross_entropy, NORM)
+    found = {n: g.double() for n, g in sequences.gradients(trainer).items()}
+    assert sequences.largest_difference(found, expected) < 5e-6
+
+
 def test_negative_and_large_weights(model_folder):
     trainer = sequences.trainer(model_folder("qwen3"), rank=2)
     scales = [-2.5, 1.0, 30.0, -0.125, 4.0, 0.5]

@@ -5,11 +5,11 @@ from typing import Any
 
 from tunesmith.core.errors import unknown
 from tunesmith.core.types import PLAIN_SUM
-from tunesmith.losses.base import LossFn, LossInputs, LossOutput
+from tunesmith.losses.base import LossFn, LossInputs, LossOutput, check_settings
 from tunesmith.losses.evaluate import count, method_settings, pack, run
 from tunesmith.losses.policy import policy_loss
 from tunesmith.losses.preference import dpo, orpo
-from tunesmith.losses.sums import cispo, cross_entropy, dro, importance_sampling, ppo
+from tunesmith.losses.sums import check_own_thresholds, cispo, cross_entropy, dro, gspo, importance_sampling, ppo
 from tunesmith.spec.loss import METHODS, canonical_method
 
 LOSSES: dict[str, LossFn] = {
@@ -19,6 +19,7 @@ LOSSES: dict[str, LossFn] = {
     "ppo": ppo,
     "cispo": cispo,
     "dro": dro,
+    "gspo": gspo,
     "dpo": dpo,
     "orpo": orpo,
 }
@@ -29,11 +30,16 @@ NEEDS: dict[str, frozenset[str]] = {
     "ppo": _OFF_POLICY,
     "cispo": _OFF_POLICY,
     "dro": _OFF_POLICY,
+    "gspo": _OFF_POLICY,
     "dpo": frozenset({"ref_logprobs"}),
 }
 """Columns of ``LossInputs`` beyond logprobs and weights that a loss cannot do without."""
 PAIRED = frozenset({"dpo", "orpo"})
 """Losses over consecutive pairs of sequences."""
+CLIPPED = frozenset({"ppo", "cispo", "gspo"})
+"""Losses that take thresholds per token, in ``clip_low`` and ``clip_high``."""
+MANY_TARGETS = frozenset({"cross_entropy"})
+"""Losses that take [N, K] targets."""
 
 
 def loss_named(name: str) -> LossFn:
@@ -72,7 +78,8 @@ def evaluate(method: str, sequences: Sequence[Mapping[str, Any]], **settings: An
     Args:
         method: grpo, dapo, gspo-token, or a name in ``LOSSES``; case and - / _ do not matter.
         sequences: one dict per response with per-token lists: logprobs, and as the loss needs them old_logprobs,
-            ref_logprobs (nats) and advantages; weights default to 1. Pairs for dpo and orpo: better, worse, better...
+            ref_logprobs (nats) and advantages; weights default to 1. Where wanted clip_low and clip_high (ratios; for
+            ppo, cispo and gspo) and ratio_mask (gspo). Pairs for dpo and orpo: better, worse, better...
         settings: for a method kl_beta, length_norm and the fields of ``PolicyLoss``; else those of the loss.
 
     Returns:
@@ -87,18 +94,23 @@ def evaluate(method: str, sequences: Sequence[Mapping[str, Any]], **settings: An
         name, settings = "policy", {"cfg": method_settings(policy, settings)}
     elif name not in LOSSES:
         raise unknown("method", method, [*METHODS, *LOSSES])
-    x = pack(sequences, needs(name, settings))
+    check_settings(LOSSES[name], settings)
+    x = pack(sequences, needs(name, settings), settings if name in CLIPPED else None)
     counted = count(x, sequences_together(name))
     norm = counted if name == "policy" or name in PAIRED else PLAIN_SUM
     return run(LOSSES[name], x, norm, settings)
 
 
 __all__ = [
+    "CLIPPED",
     "LOSSES",
+    "MANY_TARGETS",
     "NEEDS",
     "LossFn",
     "LossInputs",
     "LossOutput",
+    "check_own_thresholds",
+    "check_settings",
     "evaluate",
     "loss_named",
     "needs",

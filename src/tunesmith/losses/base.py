@@ -29,9 +29,9 @@ class LossInputs:
     """
 
     logprobs: Tensor
-    """[N] ln p(target) under the policy being trained, nats; carries the gradient."""
+    """[N] ln p(target) under the policy being trained, nats; carries the gradient. [N, K] for cross_entropy alone."""
     weights: Tensor
-    """[N] loss weight; 0 leaves the token out."""
+    """Shape of logprobs: loss weight; 0 leaves the token out."""
     segment: Tensor
     """[N] int64, which of the S sequences a token belongs to; non-decreasing from 0."""
     num_sequences: int
@@ -42,6 +42,12 @@ class LossInputs:
     """[N] under the frozen reference, nats."""
     advantages: Tensor | None = None
     """[N] reward units."""
+    clip_low: Tensor | None = None
+    """[N] lowest ratio, NaN where the loss's own setting holds."""
+    clip_high: Tensor | None = None
+    """[N] highest ratio, likewise."""
+    ratio_mask: Tensor | None = None
+    """[N] not 0 where a token counts for the ratio of its sequence; None: where its weight is not 0."""
 
     def per_sequence(self, x: Tensor) -> Tensor:
         """[N] -> [S]: sum of x over the tokens of each sequence."""
@@ -98,6 +104,12 @@ def checked(
     return refusing
 
 
+def check_settings(loss: LossFn, settings: Mapping[str, Any]) -> None:
+    """Refuse settings as the loss itself would, before anything is computed."""
+    known = dict(list(inspect.signature(loss).parameters.items())[2:])
+    _check_settings(loss.__name__.removesuffix("_loss"), known, 0, settings)
+
+
 def _check_settings(
     name: str, known: Mapping[str, inspect.Parameter], num_positional: int, settings: Mapping[str, Any]
 ) -> None:
@@ -119,4 +131,4 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-__all__ = ["MAX_LOG_RATIO", "LossFn", "LossInputs", "LossOutput", "Norm", "checked", "ratio_of"]
+__all__ = ["MAX_LOG_RATIO", "LossFn", "LossInputs", "LossOutput", "Norm", "check_settings", "checked", "ratio_of"]

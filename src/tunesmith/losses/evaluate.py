@@ -12,9 +12,12 @@ from torch import Tensor
 from tunesmith.core.errors import UserError, unknown
 from tunesmith.core.types import Norm
 from tunesmith.losses.base import LossFn, LossInputs
+from tunesmith.losses.sums import check_own_thresholds
 from tunesmith.spec.loss import Method, PolicyLoss, method_loss
 
-COLUMNS = ("logprobs", "weights", "old_logprobs", "ref_logprobs", "advantages")
+OPTIONAL = ("clip_low", "clip_high", "ratio_mask")
+"""Columns that a sequence may have although others do not."""
+COLUMNS = ("logprobs", "weights", "old_logprobs", "ref_logprobs", "advantages", *OPTIONAL)
 _STANDS_FOR = {"kl_beta": "kl_coef", "length_norm": "aggregate"}
 
 
@@ -52,8 +55,14 @@ def method_settings(method: Method, settings: Mapping[str, Any]) -> PolicyLoss:
     return named.model_copy(update=overrides)
 
 
-def pack(sequences: Sequence[Mapping[str, Any]], needed: Collection[str]) -> LossInputs:
+def pack(
+    sequences: Sequence[Mapping[str, Any]], needed: Collection[str], clip_settings: Mapping[str, Any] | None = None
+) -> LossInputs:
     """Lay sequences end to end in float64.
+
+    Args:
+        needed: columns that no sequence may lack.
+        clip_settings: settings of a loss that clips per token; None where it does not.
 
     Raises:
         UserError: naming the sequence and its column, for anything that is not one finite number per token.
@@ -61,12 +70,25 @@ def pack(sequences: Sequence[Mapping[str, Any]], needed: Collection[str]) -> Los
     if not sequences:
         raise UserError("sequences", "there are none", "Give one dict of per-token lists per response")
     rows = [_columns(f"sequences[{i}]", sequence, needed) for i, sequence in enumerate(sequences)]
+    if clip_settings is not None:
+        for i, row in enumerate(rows):
+            check_own_thresholds(f"sequences[{i}]", row.get("clip_low"), row.get("clip_high"), clip_settings)
+    _fill(rows)
     present = set(rows[0]).intersection(*rows)
     packed = {name: torch.from_numpy(np.concatenate([row[name] for row in rows])) for name in present}
     lengths = torch.tensor([len(row["logprobs"]) for row in rows])
     segment = torch.repeat_interleave(torch.arange(len(rows)), lengths)
     logprobs = packed.pop("logprobs").requires_grad_()
     return LossInputs(logprobs, packed.pop("weights"), segment, len(rows), **packed)
+
+
+def _fill(rows: Sequence[dict[str, NDArray[np.float64]]]) -> None:
+    """Give every sequence the optional columns that any has, saying what their absence says."""
+    for name in OPTIONAL:
+        if any(name in row for row in rows):
+            for row in rows:
+                absent = row["weights"] != 0 if name == "ratio_mask" else np.full(len(row["weights"]), np.nan)
+                row.setdefault(name, absent.astype(np.float64))
 
 
 def count(x: LossInputs, sequences_together: int) -> Norm:

@@ -144,13 +144,15 @@ class Decoder(nn.Module):
         pair = self.head_pair(adapter)
         return (y if pair is None else pair.add_delta(y, hidden)).float()
 
-    def targets(self, head: bool = False) -> Iterator[Target]:
-        """Every linear an adapter may sit on: attention, MLP and experts, the output head where asked."""
+    def targets(self, head: bool = False, attention: bool = True, mlp: bool = True) -> Iterator[Target]:
+        """The linears an adapter may sit on: of attention, of MLPs and experts, the output head where asked."""
         for layer in self.layers:
             assert isinstance(layer, Layer), "the decoder is made of Layers"
-            yield layer.qkv.target
-            yield layer.o.target
-            yield from (m.target for m in layer.mlp.children() if isinstance(m, Linear | Experts))
+            if attention:
+                yield layer.qkv.target
+                yield layer.o.target
+            if mlp:
+                yield from (m.target for m in layer.mlp.children() if isinstance(m, Linear | Experts))
         if head:
             yield self.head_target
 

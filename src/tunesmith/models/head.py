@@ -22,21 +22,26 @@ def selected_logprobs(
     a: Tensor | None = None,
     b: Tensor | None = None,
 ) -> Tensor:
-    """[M] ln softmax(hidden W^T / temperature)[target] in nats, float32 or wider, with gradients of all but targets
-    and temperature.
+    """ln softmax(hidden W^T / temperature)[target] in nats, in the shape of targets, float32 or wider, with gradients
+    of all but targets and temperature.
 
     Args:
         hidden: [M, H] final hidden states.
         weight: [V, H] output head.
-        targets: [M] int64 ids.
+        targets: [M] int64 ids, or [M, K] for several of the same row, whose logits are made once.
         temperature: [M] the rollout's temperature.
         a, b: [r, H] and [V, r] factors of an adapted head, the scale already in b.
     """
-    return _SelectedLogprobs.apply(hidden, weight, targets, temperature, a, b)  # type: ignore[no-any-return,no-untyped-call]
+    columns = targets if targets.dim() == 2 else targets[:, None]
+    out: Tensor = _SelectedLogprobs.apply(hidden, weight, columns, temperature, a, b)  # type: ignore[no-untyped-call]
+    return out if targets.dim() == 2 else out.squeeze(1)
 
 
 class _SelectedLogprobs(torch.autograd.Function):
-    """d ln p_t / d logits = (onehot_t - p) / temperature, recomputed chunk by chunk in the backward pass."""
+    """d ln p_t / d logits = (onehot_t - p) / temperature, recomputed chunk by chunk in the backward pass.
+
+    Targets are [M, K]; the gradients of a row's K targets add up before they meet its logits.
+    """
 
     @staticmethod
     def forward(
@@ -49,8 +54,8 @@ class _SelectedLogprobs(torch.autograd.Function):
         b: Tensor | None,
     ) -> Tensor:
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-        out = torch.empty(len(hidden), dtype=wide, device=hidden.device)
-        normaliser = torch.empty_like(out)
+        out = torch.empty(targets.shape, dtype=wide, device=hidden.device)
+        normaliser = torch.empty(len(hidden), 1, dtype=wide, device=hidden.device)
         for rows in _chunks(len(hidden), weight):
             chosen, normaliser[rows] = _chosen(_logits(hidden[rows], weight, temperature[rows], a, b), targets[rows])
             out[rows] = chosen - normaliser[rows]
@@ -67,8 +72,9 @@ class _SelectedLogprobs(torch.autograd.Function):
         d_b = torch.zeros_like(b) if needs_b else None
         for rows in _chunks(len(hidden), weight):
             h = hidden[rows]
-            p = _logits(h, weight, temperature[rows], a, b).sub_(normaliser[rows, None]).exp_()
-            p.mul_(-grad[rows, None]).scatter_add_(1, targets[rows, None], grad[rows, None])
+            p = _logits(h, weight, temperature[rows], a, b).sub_(normaliser[rows]).exp_()
+            total = grad[rows] if grad.shape[1] == 1 else grad[rows].sum(1, keepdim=True)
+            p.mul_(-total).scatter_add_(1, targets[rows], grad[rows])
             g = p.div_(temperature[rows, None]).to(h.dtype)  # [m, V] gradient of the logits
             if d_hidden is not None:
                 d_hidden[rows] = g @ weight if b is None else g @ weight + (g @ b) @ a
@@ -90,10 +96,10 @@ def _chunks(rows: int, weight: Tensor) -> list[slice]:
 
 
 def _chosen(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """([m] chosen logits, [m] logsumexp) of [m, V] logits, which are used up."""
-    chosen = logits.gather(1, targets[:, None])[:, 0]
+    """([m, K] chosen logits, [m, 1] logsumexp) of [m, V] logits, which are used up."""
+    chosen = logits.gather(1, targets)
     largest = logits.amax(-1, keepdim=True)
-    return chosen, logits.sub_(largest).exp_().sum(-1).log() + largest[:, 0]
+    return chosen, logits.sub_(largest).exp_().sum(-1, keepdim=True).log() + largest
 
 
 def _logits(h: Tensor, weight: Tensor, temperature: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:

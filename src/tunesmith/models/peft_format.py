@@ -1,6 +1,7 @@
 """Adapters in PEFT's format, ``adapter_config.json`` and ``adapter_model.safetensors``: one A and B per linear."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -57,7 +58,10 @@ def _dense_beside_experts(adapter: Adapter) -> dict[str, list[str]]:
 
 
 def load_adapter(folder: Path, model: Decoder) -> Adapter:
-    """A trainable adapter from a PEFT folder.
+    """A trainable adapter from a PEFT folder, on the linears that the file adapts.
+
+    Of a kind of linear that the decoder fuses (q, k and v; gate and up; all experts) a file adapts every part, in every
+    layer, or none.
 
     Raises:
         NotFound: no adapter here.
@@ -70,8 +74,7 @@ def load_adapter(folder: Path, model: Decoder) -> Adapter:
         raise NotFound(str(folder), f"no {WEIGHTS} here", "Give an adapter folder in PEFT format") from None
     except SafetensorError as e:
         raise UserError(str(folder / WEIGHTS), f"is damaged: {e}", "Copy the file again from its source") from None
-    head = any("lm_head" in name for name in flat)
-    adapter = new_adapter(model.targets(head), rank, 0, model.device)
+    adapter = new_adapter(_covered(flat, model, folder), rank, 0, model.device)
     with torch.no_grad():
         for name, pair in adapter.pairs.items():
             scale = alpha / rank / pair.scale
@@ -84,6 +87,21 @@ def load_adapter(folder: Path, model: Decoder) -> Adapter:
     if flat:
         raise UserError(str(folder), f"adapts what this model has not: {sorted(flat)[:3]}", "Give its own base model")
     return adapter
+
+
+def _covered(flat: Mapping[str, Tensor], model: Decoder, folder: Path) -> list[Target]:
+    """The targets of every kind that the file has a factor of, whichever layers it has them in."""
+    linears = {name.rpartition(".lora_")[0] for name in flat}
+    targets = list(model.targets(head=True))
+    kinds = {_kind(t) for t in targets if not linears.isdisjoint(_plain_names(t))}
+    if not kinds and not flat:
+        raise UserError(str(folder), f"{WEIGHTS} holds no factors", "Copy the file again from its source")
+    return [t for t in targets if _kind(t) in kinds]
+
+
+def _kind(target: Target) -> str:
+    """Example: layers.3.experts.gate_up -> experts.gate_up."""
+    return target.name.partition(".")[2].partition(".")[2] or target.name
 
 
 def _read_config(path: Path) -> tuple[int, float]:
@@ -116,7 +134,8 @@ def _plain_names(target: Target) -> list[str]:
 
 def _copy(flat: dict[str, Tensor], name: str, into: Tensor, scale: float, folder: Path) -> None:
     if name not in flat:
-        raise UserError(str(folder), f"has no {name}", "Adapt all linear layers, or train a new adapter")
+        mend = "Adapt q, k and v together, gate and up, all experts, and these in every layer; or train a new adapter"
+        raise UserError(str(folder), f"has no {name}", mend)
     if flat[name].shape != into.shape:
         shapes = f"{name} is {tuple(flat[name].shape)}, this base model needs {tuple(into.shape)}"
         raise UserError(str(folder), shapes, "Give the base model that the adapter was trained on")

@@ -64,17 +64,25 @@ class TrainingClient:
         return self._engine.trainer.version
 
     def forward(self, data: Sequence[Datum], reference: bool = False, all_tokens: bool = False) -> list[Floats]:
-        """[T] log-probabilities of every datum, where its weights are not 0 or everywhere; no gradient."""
+        """Log-probabilities of every datum's targets, where weights are not 0 or everywhere; no gradient."""
         return self._engine.trainer.forward(data, reference, all_tokens)
 
     def forward_backward(
-        self, data: Sequence[Datum], loss: str, settings: Mapping[str, Any] | None = None, norm: Norm = PLAIN_SUM
+        self,
+        data: Sequence[Datum],
+        loss: str,
+        settings: Mapping[str, Any] | None = None,
+        norm: Norm = PLAIN_SUM,
+        all_tokens: bool = False,
     ) -> tuple[Metrics, list[Floats]]:
-        """Add the gradient of a loss of ``tunesmith.losses.LOSSES``; a plain sum unless ``norm`` divides it."""
-        return self._engine.trainer.forward_backward(data, loss, settings, norm)
+        """Add the gradient of a loss of ``tunesmith.losses.LOSSES``; a plain sum unless ``norm`` divides it.
+
+        ``all_tokens`` returns log-probabilities where weights are 0 too, and takes data without any weight.
+        """
+        return self._engine.trainer.forward_backward(data, loss, settings, norm, all_tokens)
 
     def forward_backward_custom(self, data: Sequence[Datum], loss: CustomLoss) -> tuple[Metrics, list[Floats]]:
-        """Add the gradient of your own function: (data, [T] tensors of log-probabilities) -> (scalar, metrics)."""
+        """Add the gradient of your own function: (data, one tensor of log-probabilities each) -> (scalar, metrics)."""
         return self._engine.trainer.forward_backward_custom(data, loss)
 
     def optim_step(self, params: AdamParams) -> Metrics:
@@ -82,11 +90,12 @@ class TrainingClient:
         return self._engine.trainer.optim_step(params)
 
     def save_state(self, folder: str | Path) -> None:
-        """Weights and optimizer, to go on from bit for bit."""
+        """Weights, optimizer and the gradient so far, to go on from bit for bit."""
         self._engine.trainer.save_state(Path(folder))
 
-    def load_state(self, folder: str | Path) -> None:
-        self._engine.trainer.load_state(Path(folder))
+    def load_state(self, folder: str | Path, optimizer: bool = True) -> None:
+        """Go on from ``save_state``; without ``optimizer`` from its weights alone, with fresh moments."""
+        self._engine.trainer.load_state(Path(folder), optimizer)
 
     def save_weights_for_sampler(self, name: str) -> Weights:
         """Publish the weights as they are now: ``sample`` and ``compute_logprobs`` use them from here on."""

@@ -1,13 +1,15 @@
 """From a list of Datum to packed passes: sequences end to end, no padding, what neighbours share encoded once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from tunesmith.core.types import Datum, Ints
+from tunesmith.core.types import Bools, Datum, Floats, Ints
 from tunesmith.models.attention import Family
 
 MIN_SHARED = 0.25
@@ -28,17 +30,18 @@ class Pack:
     rows: Tensor
     """[M] packed row whose hidden state predicts the target."""
     targets: Tensor
-    """[M] int64."""
+    """[M] int64, or [M, K] where a datum scores K tokens of each row; one with fewer has id 0 of weight 0 beside."""
     temperature: Tensor
     """[M]."""
     weights: Tensor
-    """[M]."""
+    """Shape of targets."""
     segment: Tensor
     """[M] int64 in 0..S-1, non-decreasing."""
     places: tuple[Ints, ...]
     """Per sequence, the positions in 0..T-1 that are scored."""
     columns: dict[str, Tensor]
-    """[M] of each optional column that every datum has: logprobs, ref_logprobs, advantages."""
+    """[M] of each optional column: logprobs, ref_logprobs and advantages where every datum has them, those of
+    ``_ABSENT`` where any has."""
 
 
 def passes(data: Sequence[Datum], budget: int, unit: int = 1) -> list[list[int]]:
@@ -63,15 +66,13 @@ def pack(data: Sequence[Datum], device: torch.device, all_tokens: bool = False) 
     """Lay out one pass; scored are the positions with a weight other than 0, or all of them."""
     families, tokens, positions, rows = _layout(data)
     places = tuple(
-        np.arange(len(d.tokens), dtype=np.int32) if all_tokens else np.flatnonzero(d.weights).astype(np.int32)
+        np.arange(len(d.tokens), dtype=np.int32) if all_tokens else np.flatnonzero(_scored(d)).astype(np.int32)
         for d in data
     )
     counts = [len(p) for p in places]
-    picked = {
-        name: np.concatenate([getattr(d, name)[p] for d, p in zip(data, places, strict=True)])
-        for name in ("targets", "weights", "logprobs", "ref_logprobs", "advantages")
-        if all(getattr(d, name) is not None for d in data)
-    }
+
+    def picked(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return _joined([column[p] for column, p in zip(columns, places, strict=True)])
 
     def to(x: np.ndarray, dtype: torch.dtype) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(x)).to(device, dtype)
@@ -81,18 +82,56 @@ def pack(data: Sequence[Datum], device: torch.device, all_tokens: bool = False) 
         positions=to(positions, torch.int64),
         families=families,
         rows=to(np.concatenate([r[p] for r, p in zip(rows, places, strict=True)]), torch.int64),
-        targets=to(picked.pop("targets"), torch.int64),
+        targets=to(picked([d.targets for d in data]), torch.int64),
         temperature=to(np.repeat([d.temperature for d in data], counts), torch.float32),
-        weights=to(picked.pop("weights"), torch.float32),
+        weights=to(picked([d.weights for d in data]), torch.float32),
         segment=to(np.repeat(np.arange(len(data)), counts), torch.int64),
         places=places,
-        columns={name: to(column, torch.float32) for name, column in picked.items()},
+        columns={name: to(picked(columns), torch.float32) for name, columns in _optional(data)},
     )
+
+
+_ABSENT: dict[str, Callable[[Datum], Floats]] = {
+    "clip_low": lambda d: np.full(len(d.tokens), np.nan, np.float32),
+    "clip_high": lambda d: np.full(len(d.tokens), np.nan, np.float32),
+    "ratio_mask": lambda d: _weighted(d).astype(np.float32),
+}
+"""Columns that a datum may leave out beside others that have them, and what it says by that."""
+
+
+def _optional(data: Sequence[Datum]) -> Iterator[tuple[str, list[Floats]]]:
+    """Name and, for every datum, [T] numbers of each optional column of a pass."""
+    for name in ("logprobs", "ref_logprobs", "advantages", *_ABSENT):
+        columns = [getattr(d, name) for d in data]
+        if name in _ABSENT and any(c is not None for c in columns):
+            yield name, [_ABSENT[name](d) if c is None else c for d, c in zip(data, columns, strict=True)]
+        elif all(c is not None for c in columns):
+            yield name, columns
+
+
+def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """[M], or [M, K] of the largest K where any part has several numbers a row; 0 where a part has fewer."""
+    if all(part.ndim == 1 for part in parts):
+        return np.concatenate(parts)
+    tables = [part[:, None] if part.ndim == 1 else part for part in parts]
+    width = max(table.shape[1] for table in tables)
+    return np.concatenate([np.pad(table, ((0, 0), (0, width - table.shape[1]))) for table in tables])
+
+
+def _weighted(d: Datum) -> Bools:
+    """[T] True where a target has a weight."""
+    weighted: Bools = d.weights != 0 if d.weights.ndim == 1 else (d.weights != 0).any(1)
+    return weighted
+
+
+def _scored(d: Datum) -> Bools:
+    """[T] True where a loss reads the log-probability."""
+    return _weighted(d) if d.ratio_mask is None else _weighted(d) | (d.ratio_mask != 0)
 
 
 def _prompt(d: Datum) -> int:
     """Tokens before the first scored one's own input: what a sampler was given."""
-    scored = np.flatnonzero(d.weights)
+    scored = np.flatnonzero(_scored(d))
     return int(scored[0]) + 1 if len(scored) else 0
 
 
@@ -102,7 +141,7 @@ def _own(d: Datum) -> Ints:
     Without it such a reply would end its family, and would see its prompt in other pieces than the sampler did.
     """
     own = d.tokens[_prompt(d) :]
-    return own if len(own) else d.targets[-1:]
+    return own if len(own) else d.targets[-1:].reshape(-1)[:1]
 
 
 def _shared(data: Sequence[Datum]) -> list[int]:

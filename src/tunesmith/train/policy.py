@@ -51,11 +51,11 @@ class Policy:
         return dict(self.adapter.named_parameters() if self.adapter else self.model.named_parameters())
 
     def logprobs(self, p: Pack, reference: bool = False) -> Tensor:
-        """[M] log-probabilities of a pack's targets, in nats at each sequence's temperature."""
+        """Log-probabilities of a pack's targets, in their shape, in nats at each sequence's temperature."""
         model, adapter = self._weights(reference)
         attend = PackedAttention(p.families, model.config.windows, model.device)
         few = max(0, FEWEST_ROWS - len(p.rows))
-        rows, targets = (F.pad(x, (0, few)) for x in (p.rows, p.targets))
+        rows, targets = F.pad(p.rows, (0, few)), F.pad(p.targets, (*(0, 0) * (p.targets.dim() - 1), 0, few))
         hidden = model(p.tokens, p.positions, attend, adapter, rows)
         pair = model.head_pair(adapter)
         a, b = (None, None) if pair is None else (pair.a.to(hidden.dtype), pair.spread_b().to(hidden.dtype))

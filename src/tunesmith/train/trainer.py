@@ -1,7 +1,7 @@
 """The trainer: gradients of a named or custom loss over packed passes, and one optimizer. All paths end here."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +15,14 @@ from torch import Tensor
 from tunesmith.core.errors import JobStopped, UserError
 from tunesmith.core.ports import CustomLoss, Weights
 from tunesmith.core.types import PLAIN_SUM, AdamParams, Datum, Floats, Metrics, Norm
-from tunesmith.losses import LossInputs, loss_named, needs, sequences_together
+from tunesmith.losses import LossInputs, loss_named, sequences_together
+from tunesmith.train.checks import check_loss, check_shapes
 from tunesmith.train.memory import is_out_of_memory
 from tunesmith.train.pack import Pack, pack, passes
 from tunesmith.train.policy import Policy
 
+GRADIENTS = "gradients.safetensors"
+"""Of a saved state: what was accumulated and not yet applied; absent when there was nothing."""
 PassLoss = Callable[[LossInputs], tuple[Tensor, dict[str, Tensor]]]
 """One pass's (scalar to differentiate, detached metrics)."""
 
@@ -48,29 +51,37 @@ class LocalTrainer:
         return self._version
 
     def forward(self, data: Sequence[Datum], reference: bool = False, all_tokens: bool = False) -> list[Floats]:
-        """[T] log-probabilities of every datum, without gradient."""
-        _check_shapes(data)
+        """Log-probabilities of every datum's targets, in their shape, without gradient.
+
+        Raises:
+            UserError: columns that do not fit the tokens.
+        """
+        check_shapes(data)
         with torch.no_grad():
             return self._run(data, None, reference=reference, all_tokens=all_tokens)[1]
 
     def forward_backward(
-        self, data: Sequence[Datum], loss: str, settings: Mapping[str, Any] | None = None, norm: Norm = PLAIN_SUM
+        self,
+        data: Sequence[Datum],
+        loss: str,
+        settings: Mapping[str, Any] | None = None,
+        norm: Norm = PLAIN_SUM,
+        all_tokens: bool = False,
     ) -> tuple[Metrics, list[Floats]]:
-        """Add the gradient of a named loss.
+        """Add the gradient of a named loss; log-probabilities are those of weighted tokens, or of all.
 
         Raises:
-            UserError: unknown loss or setting, a datum without a column the loss needs, non-finite numbers, or
-                nothing to train in any datum.
+            UserError: columns that do not fit the tokens; whatever ``check_loss`` refuses.
         """
         function, settings = loss_named(loss), settings or {}
-        _check_shapes(data)
-        _check(data, needs(loss, settings))
+        check_shapes(data)
+        check_loss(data, loss, settings, all_tokens)
 
         def named(x: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
             out = function(x, norm, **settings)
             return out.loss, {f"loss/{loss}": out.loss.detach(), **out.metrics}
 
-        return self._run(data, named, unit=sequences_together(loss))
+        return self._run(data, named, all_tokens=all_tokens, unit=sequences_together(loss))
 
     def forward_backward_custom(self, data: Sequence[Datum], loss: CustomLoss) -> tuple[Metrics, list[Floats]]:
         """Add the gradient of any function of the log-probabilities.
@@ -116,7 +127,7 @@ class LocalTrainer:
         return self.policy.weight_change()
 
     def save_state(self, folder: Path) -> None:
-        """Weights, AdamW moments and the update count, as safetensors and JSON."""
+        """Weights, AdamW moments, the gradient so far and the update count, as safetensors and JSON."""
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: self.optimizer.state[t] for name, t in self.parameters.items() if t in self.optimizer.state}
         moments = {f"{name}.{key}": value.cpu() for name, s in state.items() for key, value in s.items()}
@@ -124,10 +135,16 @@ class LocalTrainer:
             {n: t.detach().cpu().contiguous() for n, t in self.parameters.items()}, folder / "weights.safetensors"
         )
         save_file(moments, folder / "optimizer.safetensors")
+        gradients = {n: t.grad.cpu().contiguous() for n, t in self.parameters.items() if t.grad is not None}
+        if gradients:
+            save_file(gradients, folder / GRADIENTS)
+        else:
+            (folder / GRADIENTS).unlink(missing_ok=True)  # of an older state: it would be restored with this one
         (folder / "trainer.json").write_text(json.dumps({"version": self._version}))
 
-    def load_state(self, folder: Path) -> None:
-        """Continue bit for bit from ``save_state``; weights of other names or shapes are refused."""
+    def load_state(self, folder: Path, optimizer: bool = True) -> None:
+        """Continue bit for bit from ``save_state``, in the middle of a step too; weights of other names or shapes are
+        refused. Without ``optimizer`` only the weights are taken: no moments, no gradient, version 0."""
         weights = load_file(folder / "weights.safetensors")
         shapes = {name: tuple(t.shape) for name, t in self.parameters.items()}
         if shapes != {name: tuple(t.shape) for name, t in weights.items()}:
@@ -135,12 +152,21 @@ class LocalTrainer:
         with torch.no_grad():
             for name, tensor in self.parameters.items():
                 tensor.copy_(weights[name])
-        moments = load_file(folder / "optimizer.safetensors")
+                tensor.grad = None
         self.optimizer.state.clear()
-        for key, value in moments.items():
+        self._version = 0
+        if optimizer:
+            self._load_step(folder)
+
+    def _load_step(self, folder: Path) -> None:
+        """Where in training the weights of a state were."""
+        for key, value in load_file(folder / "optimizer.safetensors").items():
             name, _, slot = key.rpartition(".")
             tensor = self.parameters[name]
             self.optimizer.state[tensor][slot] = value.to("cpu" if slot == "step" else tensor.device)
+        if (folder / GRADIENTS).is_file():
+            for name, gradient in load_file(folder / GRADIENTS).items():
+                self.parameters[name].grad = gradient.to(self.parameters[name].device)
         self._version = json.loads((folder / "trainer.json").read_text())["version"]
 
     def save_weights_for_sampler(self, name: str) -> Weights:
@@ -160,7 +186,7 @@ class LocalTrainer:
     ) -> tuple[Metrics, list[Floats]]:
         """All passes over data, splitting one that does not fit into memory; metrics add up over passes."""
         totals: dict[str, Tensor] = {}
-        logprobs = [np.zeros(len(d.tokens), np.float32) for d in data]
+        logprobs = [np.zeros(d.targets.shape, np.float32) for d in data]
         queue = passes(data, self.tokens_per_pass, unit)
         packed_tokens = splits = 0
         while queue:
@@ -178,7 +204,7 @@ class LocalTrainer:
             for name, value in metrics.items():
                 totals[name] = totals[name] + value if name in totals else value
             for i, places, values in zip(members, p.places, _split(scored, p), strict=True):
-                logprobs[i][places] = values
+                logprobs[i][places] = _in_shape(values, logprobs[i])
         out = {name: float(value) for name, value in totals.items()}
         return out | {"train/packed_tokens": float(packed_tokens), "train/oom_splits": float(splits)}, logprobs
 
@@ -199,29 +225,11 @@ class LocalTrainer:
         return logprobs.detach(), metrics
 
 
-def _check_shapes(data: Sequence[Datum]) -> None:
-    """A column that is shorter than the tokens would otherwise train fewer of them without a word."""
-    for i, d in enumerate(data):
-        if not len(d.tokens):
-            raise UserError(f"datum {i}", "has no tokens", "A sequence needs two tokens or more: one predicts the next")
-        for name in ("targets", "weights", "logprobs", "ref_logprobs", "advantages"):
-            column = getattr(d, name)
-            if column is not None and len(column) != len(d.tokens):
-                problem = f"{name} holds {len(column)} numbers for {len(d.tokens)} tokens"
-                raise UserError(f"datum {i}", problem, "Give every column one number per token")
-
-
-def _check(data: Sequence[Datum], columns: Set[str]) -> None:
-    """Refuse what would train wrongly: missing columns, non-finite numbers, nothing to train."""
-    for i, d in enumerate(data):
-        for name in ("weights", "logprobs", "ref_logprobs", "advantages"):
-            column = getattr(d, name)
-            if column is None and (name if name != "logprobs" else "old_logprobs") in columns:
-                raise UserError(f"datum {i}", f"has no {name}, which this loss needs", f"Fill in Datum.{name}")
-            if column is not None and not np.isfinite(column).all():
-                raise UserError(f"datum {i}", f"{name} holds a number that is not finite", "Leave this row out")
-    if not any(d.weights.any() for d in data):
-        raise UserError("data", "no token has a weight: nothing would be trained", "Check the rows' weights and masks")
+def _in_shape(values: Floats, datum: Floats) -> Floats:
+    """[n] or [n, K] of a pass -> the columns that a datum's own targets have."""
+    if values.ndim == datum.ndim == 1:
+        return values
+    return values[:, 0] if datum.ndim == 1 else values[:, : datum.shape[1]]
 
 
 def _check_moved(before: Sequence[Tensor], after: Sequence[Tensor]) -> None:
