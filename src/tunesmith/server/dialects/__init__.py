@@ -1,0 +1,1 @@
+"""The wires that other clients speak, each in a folder of its own."""

@@ -1,0 +1,145 @@
+"""Routes of sampling: samplers, completions, and scores of prompts."""
+
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+
+from tunesmith.core.errors import UserError
+from tunesmith.core.seeds import seed_of
+from tunesmith.core.types import Ints, PromptScoring, SamplingParams
+from tunesmith.server.auth import Owner
+from tunesmith.server.body import read_json
+from tunesmith.server.dialects.tinker import schemas
+from tunesmith.server.dialects.tinker.service import sessions_of
+from tunesmith.server.errors import refusal
+
+router = APIRouter()
+MOST_PENDING = 10_000
+"""Requests under way at once; more are told to wait a moment."""
+SEED_BITS = (1 << 63) - 1
+
+
+@router.post("/create_sampling_session")
+async def create_sampling_session(request: Request, owner: Owner) -> dict[str, Any]:
+    body = await read_json(request, schemas.CreateSampler)
+    sampler = sessions_of(request).samplers.create(
+        owner, body.session_id, body.sampling_session_seq_id, body.base_model, body.model_path
+    )
+    return {"type": "create_sampling_session", "sampling_session_id": sampler.id}
+
+
+@router.post("/join_sampling_session")
+async def join_sampling_session(request: Request, owner: Owner) -> dict[str, Any]:
+    body = await read_json(request, schemas.JoinSampler)
+    return {"client_counter": sessions_of(request).samplers.join(owner, body.sampling_session_id)}
+
+
+@router.get("/samplers/{sampler_id}")
+async def get_sampler(request: Request, owner: Owner, sampler_id: str) -> dict[str, Any]:
+    row = sessions_of(request).samplers.find(owner, sampler_id).row
+    path = {} if row.model_path is None else {"model_path": row.model_path}
+    return {"sampler_id": row.id, "base_model": row.base_model, **path}
+
+
+@router.post("/asample")
+async def asample(request: Request, owner: Owner) -> dict[str, Any]:
+    body = await read_json(request, schemas.Sample)
+    samplers = sessions_of(request).samplers
+    if samplers.running >= MOST_PENDING:
+        problem = f"{MOST_PENDING} requests are under way"
+        raise refusal(429, UserError("asample", problem, "Send it again in a moment"), {"retry-after": "1"})
+    live = samplers.find(owner, body.sampling_session_id)
+    prompt = _prompt(body.prompt)
+    params = _params(body, live.context - len(prompt))
+    seq, n = body.seq_id, body.num_samples
+    request_id = samplers.sample(owner, live.row.id, seq, prompt, params, n, _scoring(body, prompt, live.vocab))
+    return {"request_id": request_id, "sample_sequence_ids": [f"{live.row.id}:{seq}:{i}" for i in range(n)]}
+
+
+def _prompt(given: schemas.Prompt) -> Ints:
+    for i, chunk in enumerate(given.chunks):
+        if chunk.type != "encoded_text":
+            problem = f"is {chunk.type!r}, which the models here cannot see or hear"
+            raise UserError(f"prompt.chunks[{i}]", problem, "Send text, as encoded_text")
+    return _ids("prompt", [token for chunk in given.chunks for token in chunk.tokens])
+
+
+def _ids(where: str, values: list[int]) -> Ints:
+    try:
+        return np.array(values, np.int32)
+    except OverflowError:
+        raise UserError(where, "holds an id beyond 32 bits", "Encode with the tokenizer of this model") from None
+
+
+def _params(body: schemas.Sample, room: int) -> SamplingParams:
+    """Without max_tokens a completion may fill the context; without stop it ends at the model's own stop ids."""
+    given = body.sampling_params
+    words: tuple[str, ...] = ()
+    ids: tuple[int, ...] | None = None
+    if isinstance(given.stop, str):
+        words = (given.stop,)
+    elif given.stop is not None:
+        words = tuple(s for s in given.stop if isinstance(s, str))
+        # A list without strings says exactly what stops: an empty one, nothing.
+        ids = None if words else tuple(i for i in given.stop if isinstance(i, int))
+    if any(not word for word in words):
+        raise UserError("sampling_params.stop", "holds an empty text", "Leave it out")
+    if given.top_k < -1 or given.top_k > 1 << 30:
+        raise UserError("sampling_params.top_k", f"must be -1 (all) or more (got {given.top_k})", "Give -1 or a count")
+    return SamplingParams(
+        max_tokens=given.max_tokens if given.max_tokens is not None else max(1, room),
+        temperature=given.temperature,
+        top_p=given.top_p,
+        top_k=max(0, given.top_k),
+        stop=words,
+        stop_ids=ids,
+        top_logprobs=body.topk_sample_logprobs,
+        # Without a seed every request has one of its own.
+        seed=(given.seed if given.seed is not None else seed_of(body.sampling_session_id, body.seq_id)) & SEED_BITS,
+    )
+
+
+def _scoring(body: schemas.Sample, prompt: Ints, vocab: int) -> PromptScoring | None:
+    targets = None
+    if body.target_prompt_logprobs is not None:
+        targets = _targets(body.target_prompt_logprobs, len(prompt) - 1, vocab)
+    wanted = body.prompt_logprobs or body.topk_prompt_logprobs or body.prompt_alt_tokens_k or targets is not None
+    if not wanted:
+        return None
+    for name in ("topk_sample_logprobs", "topk_prompt_logprobs", "prompt_alt_tokens_k"):
+        if getattr(body, name) > vocab:
+            raise UserError(name, f"{getattr(body, name)} are more than the vocabulary holds", f"Give at most {vocab}")
+    return PromptScoring(
+        top_k=body.topk_prompt_logprobs,
+        targets=targets,
+        alternatives=body.prompt_alt_tokens_k,
+        temperature=body.sampling_params.temperature,
+        last_n=body.prompt_logprobs_last_n,
+        seed=(body.sampling_params.seed or 0) & SEED_BITS,
+    )
+
+
+def _targets(given: schemas.JsonTensor, rows: int, vocab: int) -> Ints:
+    """[rows, K] ids, -1 where nothing is asked."""
+    where = "target_prompt_logprobs"
+    shape = given.shape or []
+    if len(shape) != 2 or shape[0] != rows or not 1 <= shape[1] <= vocab:
+        raise UserError(where, f"has shape {shape}", f"Give [{rows}, K]: one row for every token after the first")
+    values = _ids(where, given.data)
+    out = np.full((rows, shape[1]), -1, np.int32)
+    if given.sparse_crow_indices is None and given.sparse_col_indices is None:
+        if len(values) != rows * shape[1]:
+            raise UserError(where, f"holds {len(values)} ids for shape {shape}", "Make both agree")
+        out = values.reshape(rows, shape[1])
+    else:
+        crow = np.array(given.sparse_crow_indices or [], np.int64)
+        columns = np.array(given.sparse_col_indices or [], np.int64)
+        whole = len(crow) == rows + 1 and crow[0] == 0 and crow[-1] == len(values) == len(columns)
+        inside = not len(columns) or 0 <= columns.min() <= columns.max() < shape[1]
+        if not whole or (np.diff(crow) < 0).any() or not inside:
+            raise UserError(where, "its indices do not describe a matrix of its shape", "Send a CSR matrix")
+        out[np.repeat(np.arange(rows), np.diff(crow)), columns] = values
+    if out.size and (out.min() < -1 or out.max() >= vocab):
+        raise UserError(where, "holds an id out of the vocabulary", f"Give -1 (skip) to {vocab - 1}")
+    return out

@@ -1,0 +1,58 @@
+"""Files by a signed address: good for a day, readable without a key, in pieces (Range) where a client asks so."""
+
+import hashlib
+import hmac
+from pathlib import Path
+from secrets import token_bytes
+from time import time
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse
+
+from tunesmith.core.durable import write_file
+from tunesmith.core.errors import NotFound, UserError
+from tunesmith.server.errors import refusal
+
+router = APIRouter()
+GOOD_FOR_SECONDS = 24 * 3600
+
+
+def expiry() -> int:
+    """Until when an address made now is good, seconds since 1970."""
+    return int(time()) + GOOD_FOR_SECONDS
+
+
+def link(request: Request, file: Path) -> str:
+    """An address of a file below the data directory."""
+    folder = request.app.state.settings.data_dir.resolve()
+    relative = file.resolve().relative_to(folder).as_posix()
+    until = expiry()
+    signature = _signature(_secret(folder), relative, until)
+    return f"{str(request.base_url).rstrip('/')}/tunesmith/v1/files/{until}/{signature}/{relative}"
+
+
+@router.get("/tunesmith/v1/files/{until}/{signature}/{relative:path}")
+async def get_file(request: Request, until: int, signature: str, relative: str) -> FileResponse:
+    """One file, whole or in part."""
+    folder = request.app.state.settings.data_dir.resolve()
+    wanted = _signature(_secret(folder), relative, until)
+    if not hmac.compare_digest(wanted.encode(), signature.encode()) or until < time():
+        expired = UserError("address", "is not signed by this server, or is too old", "Ask for the addresses again")
+        raise refusal(403, expired)
+    file = (folder / relative).resolve()
+    if not file.is_relative_to(folder) or not file.is_file():
+        raise NotFound(relative, "no such file", "Ask for the addresses again")
+    return FileResponse(file)
+
+
+def _signature(secret: bytes, relative: str, until: int) -> str:
+    return hmac.new(secret, f"{until}:{relative}".encode(), hashlib.sha256).hexdigest()
+
+
+def _secret(folder: Path) -> bytes:
+    """Made at first use; who has it can read every file, so nobody but the server's user may."""
+    file = folder / "links.key"
+    if not file.is_file():
+        write_file(file, token_bytes(32))
+        file.chmod(0o600)
+    return file.read_bytes()

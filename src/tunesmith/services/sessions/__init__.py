@@ -1,0 +1,7 @@
+"""The Training API behind every wire: sessions, models, samplers, futures and checkpoints over engine processes."""
+
+from tunesmith.services.sessions.clients import Introduction
+from tunesmith.services.sessions.sessions import Sessions
+from tunesmith.services.sessions.shape import PolicyShape
+
+__all__ = ["Introduction", "PolicyShape", "Sessions"]

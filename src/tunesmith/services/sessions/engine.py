@@ -1,0 +1,106 @@
+"""The server's end of one engine process: starts it when it is first needed and carries calls to it."""
+
+import asyncio
+import socket
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from tunesmith.services.sessions.results import Failed, Result
+from tunesmith.services.sessions.turns import Turns
+from tunesmith.services.sessions.wire import receive, send
+
+STOP_SECONDS = 10.0
+
+
+class Engine:
+    """One base model in a process of its own. When the process dies, running calls fail and the next starts another."""
+
+    def __init__(self, base_model: str, folder: Path) -> None:
+        self.base_model, self.folder = base_model, folder
+        self.turns = Turns()
+        self.losses = 0
+        """How often the process died by itself; policies it held are gone."""
+        self._process: asyncio.subprocess.Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+        self._numbers = count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._writer is None or self._process is None else self._process.pid
+
+    async def call(self, verb: str, **arguments: Any) -> Result:
+        """Carry out one verb of the workbench. Failures come back as ``Failed``, never as exceptions."""
+        async with self._starting:
+            if self._writer is None:
+                failed = await self._start()
+                if failed is not None:
+                    return failed
+        number, writer = next(self._numbers), self._writer
+        if writer is None:
+            return self._lost()
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        send(writer, (number, verb, arguments))
+        try:
+            await writer.drain()
+            result: Result = await answer
+            return result
+        except ConnectionError:
+            return self._lost()
+        except asyncio.CancelledError:
+            if self._writer is writer:
+                send(writer, (number, "cancel", {}))
+            raise
+        finally:
+            self._waiting.pop(number, None)
+
+    async def stop(self) -> None:
+        """Close the socket, at which the process ends."""
+        process, writer, self._writer = self._process, self._writer, None
+        if writer is None or process is None:
+            return
+        if self._reading is not None:
+            self._reading.cancel()
+        writer.close()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def _start(self) -> Failed | None:
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "tunesmith.services.sessions.engine_main", str(theirs.fileno())]
+        self._process = await asyncio.create_subprocess_exec(
+            *command, str(self.folder), pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL
+        )
+        theirs.close()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        ready = await receive(reader)
+        if ready is None or ready[1] is not None:
+            writer.close()
+            await self._process.wait()
+            return self._lost() if ready is None else ready[1]
+        self._writer = writer
+        self._reading = asyncio.create_task(self._read(reader, writer))
+        return None
+
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (message := await receive(reader)) is not None:
+            number, result = message
+            if (answer := self._waiting.get(number)) is not None and not answer.done():
+                answer.set_result(result)
+        self._writer = None
+        self.losses += 1
+        writer.close()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_result(self._lost())
+
+    def _lost(self) -> Failed:
+        problem = f"the engine process of {self.base_model} ended while it worked (out of memory?)"
+        return Failed(f"{problem}; models it held are gone. Create them again from their last checkpoint", "server")

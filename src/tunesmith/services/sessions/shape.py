@@ -1,0 +1,27 @@
+"""What a policy trains: the rank of its adapter and which linears it sits on."""
+
+from dataclasses import dataclass
+
+from tunesmith.core.errors import UserError
+
+LARGEST_RANK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyShape:
+    """A fresh adapter: its rank, where it sits, and the seed of its first factor."""
+
+    rank: int
+    attention: bool = True
+    mlp: bool = True
+    head: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rank <= LARGEST_RANK:
+            problem = f"must be positive and at most {LARGEST_RANK} (got {self.rank})"
+            mend = "Give a rank such as 8 or 32; all weights are trained by managed jobs, with lora_rank 0"
+            raise UserError("lora_config.rank", problem, mend)
+        if not (self.attention or self.mlp or self.head):
+            problem = "At least one of train_unembed, train_mlp, or train_attn must be True"
+            raise UserError("lora_config", problem, "Leave them out to train all three")
