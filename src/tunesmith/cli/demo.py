@@ -19,7 +19,8 @@ def demo(
 
     Example: tunesmith demo
     """
-    from tunesmith.cli.progress import drive, say
+    from tunesmith.cli.output import say
+    from tunesmith.cli.progress import drive
     from tunesmith.services import worker
     from tunesmith.services.demo import demo_spec
 

@@ -50,7 +50,7 @@ def test(
     }
     spec = build_spec(settings, "rft")
     assert isinstance(spec, RftSpec), "kind is rft"
-    from tunesmith.cli.progress import print_json
+    from tunesmith.cli.output import print_json
     from tunesmith.services.try_grader import try_grader
 
     trial = try_grader(spec, rows, sample=base_model is not None)

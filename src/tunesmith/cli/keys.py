@@ -32,7 +32,7 @@ def create(
 
     Example: tunesmith keys create --name laptop
     """
-    from tunesmith.cli.progress import print_json, say
+    from tunesmith.cli.output import print_json, say
 
     keys = _keys(data_dir, database_url)
     key = keys.create(owner, name)
@@ -56,7 +56,7 @@ def list_keys(
     """
     from dataclasses import asdict
 
-    from tunesmith.cli.progress import print_json
+    from tunesmith.cli.output import print_json
 
     found = _keys(data_dir, database_url).list()
     if json:
@@ -78,7 +78,7 @@ def revoke(
 
     Example: tunesmith keys revoke key-1a2b3c4d
     """
-    from tunesmith.cli.progress import say
+    from tunesmith.cli.output import say
 
     info = _keys(data_dir, database_url).revoke(key_id)
     say(f"{info.id} ({info.prefix}…) is revoked")

@@ -34,7 +34,7 @@ def add(
 
     Example: tunesmith models add Qwen/Qwen3-8B ./qwen3-8b
     """
-    from tunesmith.cli.progress import say
+    from tunesmith.cli.output import say
 
     model = _registry(data_dir, database_url).add(name, folder)
     say(f"{model.name} is {model.folder}, context {model.max_context} tokens")
@@ -49,7 +49,7 @@ def list_models(
 
     Example: tunesmith models list
     """
-    from tunesmith.cli.progress import print_json
+    from tunesmith.cli.output import print_json
 
     found = _registry(data_dir, database_url).models()
     if json:
@@ -65,7 +65,7 @@ def remove(name: Name, data_dir: DataDir = HOME, database_url: DatabaseUrl = "")
 
     Example: tunesmith models remove Qwen/Qwen3-8B
     """
-    from tunesmith.cli.progress import say
+    from tunesmith.cli.output import say
 
     _registry(data_dir, database_url).remove(name)
     say(f"{name} is forgotten; its folder stays")
@@ -81,7 +81,7 @@ def pull(
 
     Example: tunesmith models pull Qwen/Qwen3-0.6B
     """
-    from tunesmith.cli.progress import say
+    from tunesmith.cli.output import say
     from tunesmith.services.pull import pull as fetch
     from tunesmith.services.registry import check_name
 

@@ -23,7 +23,7 @@ def plan(
     Example: tunesmith plan job.yaml
     """
     checked = build_spec(read_spec(spec))
-    from tunesmith.cli.progress import print_json
+    from tunesmith.cli.output import print_json
     from tunesmith.services import rehearsal
 
     found = rehearsal.plan(checked)

@@ -1,14 +1,13 @@
 """What a person sees while a job runs, and the card at its end. Talk goes to stderr, results to stdout."""
 
-import json
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import typer
 
+from tunesmith.cli.output import print_json, say
 from tunesmith.core.types import Finding
 from tunesmith.recipes.report import StepReport
 from tunesmith.services.run_folder import RunFolder
@@ -91,11 +90,6 @@ def _cell(values: dict[str, float], names: tuple[str, ...], form: str) -> str:
     return next((form.format(values[name]) for name in names if name in values), "")
 
 
-def say(text: str, **style: Any) -> None:
-    """To the person, on stderr."""
-    typer.secho(text, err=True, **style)
-
-
 def drive(kind: str, job: Callable[[Watcher], RunFolder], as_json: bool) -> RunFolder:
     """Run a job with live progress; on Ctrl-C say how to go on; at the end print its card."""
     progress = Progress(kind)
@@ -147,8 +141,3 @@ def _lines(card: dict[str, Any]) -> list[tuple[str, str]]:
             lines.append((name, form.format(card[key])))
     findings = ", ".join(f"{f['rule']} ({f['level']})" for f in card["findings"])
     return [*lines, ("findings", findings or "none")]
-
-
-def print_json(value: Any) -> None:
-    """One object, the last line of stdout."""
-    sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")

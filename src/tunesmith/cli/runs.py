@@ -45,7 +45,7 @@ def compare(first: Run, second: Run, json: AsJson = False) -> None:
 
     Example: tunesmith compare runs/a runs/b
     """
-    from tunesmith.cli.progress import print_json
+    from tunesmith.cli.output import print_json
     from tunesmith.services.compare import compare_runs
     from tunesmith.services.run_folder import find_run
 

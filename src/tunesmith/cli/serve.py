@@ -46,7 +46,7 @@ def serve(
 def _announce(settings: "ServerSettings", keys: "Keys") -> None:
     """Say where the server is, and give the first key to whoever started it."""
     from tunesmith import __version__
-    from tunesmith.cli.progress import say
+    from tunesmith.cli.output import say
 
     say(f"tunesmith {__version__} serves on {settings.base_url}, data in {settings.data_dir}")
     key = keys.create_first()

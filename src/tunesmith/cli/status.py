@@ -28,7 +28,7 @@ def status(
 
     Example: tunesmith status --json
     """
-    from tunesmith.cli.progress import print_json
+    from tunesmith.cli.output import print_json
 
     answer = ask(url)
     if json:

@@ -27,7 +27,7 @@ def sample(
 
     Example: tunesmith sample @latest "What is 27 + 45?"
     """
-    from tunesmith.cli.progress import print_json, say
+    from tunesmith.cli.output import print_json, say
     from tunesmith.core.types import SamplingParams
     from tunesmith.services.serve_local import chat, open_tuned
 
@@ -73,7 +73,7 @@ def evaluate(
 
     Example: tunesmith eval @latest --dataset heldout.jsonl --evaluator last_number
     """
-    from tunesmith.cli.progress import print_json
+    from tunesmith.cli.output import print_json
     from tunesmith.services.serve_local import evaluate_model
 
     given = {"dataset": dataset, "evaluator": evaluator or None, "temperature": temperature, "max_tokens": max_tokens}
