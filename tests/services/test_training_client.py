@@ -138,6 +138,26 @@ def test_saved_and_loaded(client, root, tmp_path):
     assert all(a.tobytes() == b.tobytes() for a, b in zip(client.forward(data), other.forward(data), strict=True))
 
 
+def test_every_token_scored_while_training(client, root):
+    (datum,) = conversations(client, root)[:1]
+    assert not datum.weights.all()
+    _, (scored,) = client.forward_backward([datum], "cross_entropy", all_tokens=True)
+    assert scored.tobytes() == client.forward([datum], all_tokens=True)[0].tobytes()
+    client.forward_backward([replace(datum, weights=datum.weights * 0)], "cross_entropy", all_tokens=True)
+    assert client.optim_step(ADAM)["optim/grad_norm"] > 0
+
+
+def test_weights_loaded_without_their_optimizer(client, root, tmp_path):
+    data = conversations(client, root)
+    client.forward_backward(data, "cross_entropy")
+    client.optim_step(ADAM)
+    client.save_state(tmp_path / "state")
+    other = TrainingClient(str(root / "model"), lora_rank=4)
+    other.load_state(tmp_path / "state", optimizer=False)
+    assert (client.version, other.version) == (1, 0)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(client.forward(data), other.forward(data), strict=True))
+
+
 def test_an_exported_adapter_is_where_another_starts(client, root, tmp_path):
     data = conversations(client, root)
     client.forward_backward(data, "cross_entropy")

@@ -6,6 +6,8 @@ import torch
 from train import sequences
 
 from tunesmith.core.types import AdamParams, Norm
+from tunesmith.services import checkpoints
+from tunesmith.services.run_folder import RunFolder
 
 ADAM = AdamParams(1e-2)
 NORM = Norm(30, 6)
@@ -53,6 +55,19 @@ def test_a_state_without_a_gradient_clears_that_of_who_loads_it(model_folder, tm
     trainer.load_state(tmp_path / "state")
     assert all(t.grad is None for t in trainer.parameters.values())
     assert trainer.version == 1
+
+
+def test_a_checkpoint_guards_the_gradient_like_its_other_files(model_folder, tmp_path):
+    trainer = sequences.trainer(model_folder("qwen3"))
+    (tmp_path / "checkpoints").mkdir()
+    run = RunFolder(tmp_path)
+    one_pass(trainer, 0)
+    folder = checkpoints.save(run, trainer, 1, 0, {})
+    newest = checkpoints.newest(run)
+    assert newest is not None and newest.folder == folder and checkpoints.problem(folder) is None
+    gradients = folder / "gradients.safetensors"
+    gradients.write_bytes(gradients.read_bytes()[:-1] + b"?")
+    assert checkpoints.problem(folder) == "gradients.safetensors differs from its checksum"
 
 
 @pytest.mark.parametrize("rank", [4, 0])

@@ -72,6 +72,18 @@ def test_columns_of_another_length(trainer, column):
         trainer.forward(data)
 
 
+@pytest.mark.parametrize("bad", [-1, sequences.VOCAB])
+@pytest.mark.parametrize("column", ["tokens", "targets"])
+def test_ids_that_the_model_has_not(trainer, column, bad):
+    data = sequences.data()
+    ids = getattr(data[3], column).copy()
+    ids[4] = bad
+    data[3] = replace(data[3], **{column: ids})
+    refused(trainer, data, f"datum 3: {column} holds the id {bad}, and the model's are 0 to {sequences.VOCAB - 1}")
+    with pytest.raises(UserError, match="datum 3"):
+        trainer.forward(data)
+
+
 def test_a_sequence_without_tokens(trainer):
     data = sequences.data()
     data[4] = replace(data[4], **{n: getattr(data[4], n)[:0] for n in ("tokens", "targets", "weights")})

@@ -13,11 +13,12 @@ PER_TOKEN = ("logprobs", "ref_logprobs", "advantages", "clip_low", "clip_high", 
 """Columns of one number per token, each of which a datum may lack."""
 
 
-def check_shapes(data: Sequence[Datum]) -> None:
+def check_shapes(data: Sequence[Datum], vocab: int) -> None:
     """A column that is shorter than the tokens would otherwise train fewer of them without a word.
 
     Raises:
-        UserError: a datum without tokens, a column of another length, or weights in another shape than targets.
+        UserError: a datum without tokens, a column of another length, weights in another shape than targets, or ids
+            that are not among the model's ``vocab``.
     """
     for i, d in enumerate(data):
         if not len(d.tokens):
@@ -30,15 +31,19 @@ def check_shapes(data: Sequence[Datum]) -> None:
             if name in PER_TOKEN and column is not None and column.ndim != 1:
                 mend = "Give one number per token; only targets and weights may be [T, K]"
                 raise UserError(f"datum {i}", f"{name} has the shape {column.shape}", mend)
-        _check_targets(f"datum {i}", d)
+        _check_ids(f"datum {i}", d, vocab)
 
 
-def _check_targets(where: str, d: Datum) -> None:
+def _check_ids(where: str, d: Datum, vocab: int) -> None:
     if d.targets.ndim not in (1, 2) or not d.targets.size:
         raise UserError(where, f"targets have the shape {d.targets.shape}", "Give [T] targets, or [T, K] with K >= 1")
     if d.weights.shape != d.targets.shape:
         problem = f"weights have the shape {d.weights.shape}, targets {d.targets.shape}"
         raise UserError(where, problem, "Give every target one weight")
+    for name, ids in (("tokens", d.tokens), ("targets", d.targets)):
+        if ids.min() < 0 or ids.max() >= vocab:
+            problem = f"{name} holds the id {ids[(ids < 0) | (ids >= vocab)][0]}, and the model's are 0 to {vocab - 1}"
+            raise UserError(where, problem, "Use the tokenizer of the base model")
 
 
 def check_loss(data: Sequence[Datum], loss: str, settings: Mapping[str, Any], all_tokens: bool) -> None:

@@ -54,9 +54,9 @@ class LocalTrainer:
         """Log-probabilities of every datum's targets, in their shape, without gradient.
 
         Raises:
-            UserError: columns that do not fit the tokens.
+            UserError: columns that do not fit the tokens, ids that the model has not.
         """
-        check_shapes(data)
+        check_shapes(data, self.policy.model.config.vocab)
         with torch.no_grad():
             return self._run(data, None, reference=reference, all_tokens=all_tokens)[1]
 
@@ -71,10 +71,10 @@ class LocalTrainer:
         """Add the gradient of a named loss; log-probabilities are those of weighted tokens, or of all.
 
         Raises:
-            UserError: columns that do not fit the tokens; whatever ``check_loss`` refuses.
+            UserError: columns that do not fit the tokens, ids that the model has not; whatever ``check_loss`` refuses.
         """
         function, settings = loss_named(loss), settings or {}
-        check_shapes(data)
+        check_shapes(data, self.policy.model.config.vocab)
         check_loss(data, loss, settings, all_tokens)
 
         def named(x: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
