@@ -69,10 +69,12 @@ class Repo:
     def find(self, path: str) -> Path | None:
         """A file by its path in the repository; None for what is not shown, and for paths that lead out of it."""
         parts = tuple(path.split("/"))
-        if not self._shows(parts) or any(len(part.encode("utf-8", "replace")) > 255 for part in parts):
-            return None
         file = self.folder.joinpath(*parts)
-        return file if file.is_file() else None
+        try:
+            return file if self._shows(parts) and file.is_file() else None
+        except OSError:
+            # A name longer than the system allows, and other paths that no file has.
+            return None
 
     def _shows(self, parts: tuple[str, ...]) -> bool:
         if self.only is not None:
