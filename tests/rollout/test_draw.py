@@ -51,7 +51,15 @@ def test_top_k(uniform, token):
 @pytest.mark.parametrize(
     ("top_p", "kept"),
     # the smallest set whose mass reaches top_p
-    [(0.0, [1]), (0.05, [1]), (0.399, [1]), (0.41, [1, 3]), (0.699, [1, 3]), (0.71, [1, 3, 4]), (0.96, [1, 3, 4, 0, 2])],
+    [
+        (0.0, [1]),
+        (0.05, [1]),
+        (0.399, [1]),
+        (0.41, [1, 3]),
+        (0.699, [1, 3]),
+        (0.71, [1, 3, 4]),
+        (0.96, [1, 3, 4, 0, 2]),
+    ],
 )
 def test_top_p(top_p, kept):
     found = drawn(np.linspace(0, 0.9999, 200).tolist(), top_p=top_p)
@@ -92,7 +100,14 @@ def test_greedy_takes_the_likeliest_with_the_log_probability_of_temperature_1(un
 
 def test_rows_with_other_settings_do_not_meet():
     """One batch of rows, each with settings of its own, gives what each gives alone."""
-    settings = [(1.0, 0, 1.0, 0), (0.0, 0, 1.0, 3), (0.5, 2, 1.0, 0), (1.3, 0, 0.6, 7), (0.7, 3, 0.5, 3), (2.0, 5, 0.99, 0)]
+    settings = [
+        (1.0, 0, 1.0, 0),
+        (0.0, 0, 1.0, 3),
+        (0.5, 2, 1.0, 0),
+        (1.3, 0, 0.6, 7),
+        (0.7, 3, 0.5, 3),
+        (2.0, 5, 0.99, 0),
+    ]
     params = [SamplingParams(temperature=t, top_k=k, top_p=p, top_logprobs=top) for t, k, p, top in settings]
     uniform = [0.2, 0.9, 0.65, 0.4, 0.7, 0.05]
     logits = torch.randn(6, 50, generator=torch.Generator().manual_seed(2))
@@ -109,7 +124,7 @@ def test_rows_with_other_settings_do_not_meet():
 
 
 def test_the_likeliest_are_of_the_whole_vocabulary_at_the_temperature():
-    """At temperature 2 the roots of ROW: 0.632, 0.548, 0.387, 0.316, 0.224, which sum to 2.107; top-k does not count."""
+    """At temperature 2 the roots of ROW: 0.632, 0.548, 0.387, 0.316, 0.224, in all 2.107; top-k does not count."""
     params = SamplingParams(temperature=2.0, top_k=1, top_logprobs=3)
     found = draw(torch.tensor([ROW]).log(), [params], [0.5])
     ids, nats = found.likeliest[0]

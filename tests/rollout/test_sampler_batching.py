@@ -97,7 +97,8 @@ def test_an_empty_prompt_and_one_without_room_are_refused(model_folder):
     with pytest.raises(UserError, match="prompt: is empty"):
         policies.sample(sampler, (policies.prompt(0), PARAMS, 1))
     with pytest.raises(
-        UserError, match=r"^prompt: Prompt length plus max_tokens exceeds the model's context window: 60 \+ 14 > 64.*most 4"
+        UserError,
+        match=r"^prompt: Prompt length plus max_tokens exceeds the model's context window: 60 \+ 14 > 64.*most 4",
     ):
         policies.sample(sampler, (policies.prompt(60), PARAMS, 1))
     with pytest.raises(UserError, match="at most 0"):

@@ -49,7 +49,9 @@ class Prompts:
     def hold(self, prompts: Sequence[Ints]) -> list[Prompt]:
         """One per asked: those that are not in the cache are encoded; ``release`` each when it is done with."""
         new = {p.tobytes(): p for p in prompts if p.tobytes() not in self._by_tokens}
-        for together in _passes(sorted(new.values(), key=len), PASS_TOKENS[self.model.device.type]):
+        for together in _passes(
+            sorted(new.values(), key=len), PASS_TOKENS.get(self.model.device.type, PASS_TOKENS["cpu"])
+        ):
             self._encode(together)
         held = [self._by_tokens[p.tobytes()] for p in prompts]
         for prompt in held:

@@ -45,7 +45,12 @@ def check_request(prompt: Ints, params: SamplingParams, n: int, config: DecoderC
         ("max_tokens", p.max_tokens, p.max_tokens >= 1, "Give 1 or more"),
         ("top_p", p.top_p, 0 <= p.top_p <= 1, "Give a share from 0 to 1"),
         ("top_k", p.top_k, p.top_k >= 0, "Give how many tokens to keep, or 0 for all"),
-        ("top_logprobs", p.top_logprobs, 0 <= p.top_logprobs <= vocab, f"Give 0 to {vocab}, the size of the vocabulary"),
+        (
+            "top_logprobs",
+            p.top_logprobs,
+            0 <= p.top_logprobs <= vocab,
+            f"Give 0 to {vocab}, the size of the vocabulary",
+        ),
         ("stop", p.stop, all(p.stop), "Leave out the empty text, which ends everything"),
         ("routing", p.routing, not p.routing or config.moe is not None, "This model has no experts: leave it out"),
     )

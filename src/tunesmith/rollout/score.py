@@ -37,7 +37,7 @@ def score(model: Decoder, adapter: Adapter | None, tokens: Ints, scoring: Prompt
     if first < rows:
         hidden, begin = _hidden(model, adapter, tokens, first)
         logprobs[own + 1 :] = _logprobs(model, adapter, hidden, tokens[begin + 1 :])[own - begin : rows - begin]
-        size = max(ROWS, CHUNK_NUMBERS[model.device.type] // model.config.vocab)
+        size = max(ROWS, CHUNK_NUMBERS.get(model.device.type, CHUNK_NUMBERS["cpu"]) // model.config.vocab)
         for start in range(extras.first, rows, size):
             part = slice(start, min(start + size, rows))
             extras.add(part, model.logits(hidden[part.start - begin : part.stop - begin], adapter))

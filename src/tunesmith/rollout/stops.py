@@ -8,7 +8,7 @@ import numpy as np
 from tunesmith.core.types import Ints
 
 MARGIN = 8
-"""Characters at the beginning of a decoded tail that may differ from the whole: the rest of a cut one, a space."""
+"""Characters of a decoded tail that may not be those of the whole: cut ones at the ends, a leading space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,13 @@ class Stops:
 
     def _spelled(self, tokens: Sequence[int]) -> bool:
         """Decode no more of the end than a text can reach into, for decoding all of it at every token is quadratic."""
-        longest = max(len(text) for text in self.texts)
-        count = longest + MARGIN
-        while count < len(tokens) and len(self._text(tokens[-count:-1])) < longest + MARGIN:
+        reach = max(len(text) for text in self.texts) + MARGIN + len(self._text(tokens[-1:]))
+        count = reach
+        while len(tail := self._text(tokens[-count:])) < reach and count < len(tokens):
             count *= 2
-        return self._holds(tokens[-count:]) and (count >= len(tokens) or self._holds(tokens))
+        return self._in(tail) and (count >= len(tokens) or self._in(self._text(tokens)))
 
-    def _holds(self, tokens: Sequence[int]) -> bool:
-        decoded = self._text(tokens)
+    def _in(self, decoded: str) -> bool:
         return any(text in decoded for text in self.texts)
 
     def _text(self, tokens: Sequence[int]) -> str:
