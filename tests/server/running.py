@@ -1,5 +1,6 @@
 """The real server in a process of its own, for tests that a client in another process drives."""
 
+import contextlib
 import os
 import re
 import signal
@@ -81,6 +82,8 @@ class RunningServer:
     def kill(self) -> None:
         """End it and what it started, with no chance to save."""
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            # It may have ended by itself, and what it started with it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(STOP_S)
             self.process = None

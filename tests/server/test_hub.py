@@ -129,14 +129,11 @@ def test_paths_that_are_no_list(ask: Ask, data_dir: Path, body: bytes) -> None:
         (f"/{EMBEDDED}/resolve/main/README.md", "EntryNotFound"),
     ],
 )
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_what_is_not_there(ask: Ask, data_dir: Path, method: str, path: str, code: str) -> None:
-    if method == "HEAD" and path.startswith("/api"):
-        pytest.skip("clients ask for these with GET only")
-    answer = ask(method, path)
-    assert (answer.status_code, answer.headers.get("x-error-code")) == (404, code)
-    if method == "GET":
-        assert "secret" not in answer.json()["detail"].replace("secret.txt", "")
+def test_what_is_not_there(ask: Ask, data_dir: Path, path: str, code: str) -> None:
+    for method in ("GET",) if path.startswith("/api") else ("GET", "HEAD"):
+        answer = ask(method, path)
+        assert (answer.status_code, answer.headers.get("x-error-code")) == (404, code)
+        assert method == "HEAD" or list(answer.json()) == ["detail"]
 
 
 def test_a_registered_model_shows_its_tokenizer_and_no_weights(ask: Ask, app: FastAPI, data_dir: Path) -> None:
@@ -156,7 +153,6 @@ def with_endpoint(server: RunningServer, home: Path, code: str) -> str:
         "HF_ENDPOINT": server.base_url,
         "HF_HOME": str(home),
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        **environment,
     }
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=180, check=False
@@ -171,7 +167,10 @@ from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 api = HfApi()
 missing = []
-for call in (lambda: hf_hub_download("openai/gsm8k", "nothing", repo_type="dataset"), lambda: api.model_info("no/body")):
+for call in (
+    lambda: hf_hub_download("openai/gsm8k", "nothing", repo_type="dataset"),
+    lambda: api.model_info("no/body"),
+):
     try:
         call()
     except (EntryNotFoundError, RepositoryNotFoundError) as e:

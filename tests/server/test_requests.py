@@ -235,7 +235,9 @@ def test_the_framework_speaks_the_same_way(ask: Ask, method: str, path: str, sta
 def test_metrics_count_by_template(ask: Ask, app: FastAPI, key: str) -> None:
     for path in ("/numbers/1", "/numbers/2", "/numbers/0", "/nothing/1", "/nothing/2"):
         ask("GET", path)
-    app.state.monitoring.watch(lambda: {"queue_depth": 3, "tokens_trained_total": 7, "workers": [{"pid": 1}]})
+    engines = [{"base_model": "a", "pid": 1, "waiting": n, "restarts": 0} for n in (1, 2)]
+    numbers = {"sessions": 1, "sampling": 0, "pending": 4, "trained_tokens": 7, "sampled_tokens": 9}
+    app.state.monitoring.watch(lambda: {"engines": engines, "models": [{}], **numbers})
     text = ask("GET", "/metrics").text
     for line in (
         'tunesmith_requests_total{method="GET",route="/numbers/{number}",status="200"} 2.0',
@@ -243,11 +245,12 @@ def test_metrics_count_by_template(ask: Ask, app: FastAPI, key: str) -> None:
         'tunesmith_requests_total{method="GET",route="none",status="404"} 2.0',
         'tunesmith_request_seconds_count{method="GET",route="/numbers/{number}"} 3.0',
         "tunesmith_queue_depth 3.0",
-        "tunesmith_tokens_trained_total 7.0",
+        "tunesmith_trained_tokens_total 7.0",
+        "tunesmith_live_models 1.0",
     ):
         assert f"\n{line}\n" in text
     status = ask("GET", "/tunesmith/v1/status", headers={"x-api-key": key}).json()
-    assert status["workers"] == [{"pid": 1}]
+    assert (status["engines"], status["pending"]) == (engines, 4)
     assert [model["name"] for model in status["base_models"]] == ["tunesmith/embedded"]
 
 

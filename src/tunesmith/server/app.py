@@ -48,6 +48,7 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     state.sessions = Sessions(state.store, state.registry, state.settings.data_dir)
     await state.sessions.start()
+    state.monitoring.watch(state.sessions.status)
     try:
         yield
     finally:

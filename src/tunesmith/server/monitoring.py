@@ -19,17 +19,32 @@ from tunesmith.services.store import utc_now
 
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 Status = Callable[[], Mapping[str, Any]]
+OF_SESSIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], float]]] = {
+    "tunesmith_sessions": ("Clients that are connected.", lambda s: s["sessions"]),
+    "tunesmith_engines": ("Engine processes, one for each base model in use.", lambda s: len(s["engines"])),
+    "tunesmith_live_models": ("Policies in memory.", lambda s: len(s["models"])),
+    "tunesmith_queue_depth": ("Operations that wait for an engine.", lambda s: sum(e["waiting"] for e in s["engines"])),
+    "tunesmith_engine_restarts": (
+        "Engines that died by themselves.",
+        lambda s: sum(e["restarts"] for e in s["engines"]),
+    ),
+    "tunesmith_samplings": ("Samplings in hand.", lambda s: s["sampling"]),
+    "tunesmith_pending_requests": ("Requests whose result is not there yet.", lambda s: s["pending"]),
+    "tunesmith_trained_tokens_total": ("Tokens of all forward and backward passes.", lambda s: s["trained_tokens"]),
+    "tunesmith_sampled_tokens_total": ("Tokens sampled.", lambda s: s["sampled_tokens"]),
+}
+"""Metric -> what it says, and where the sessions' status has it."""
 router = APIRouter()
 
 
 class Monitoring:
-    """Counts of one app. Services that are watched add their own."""
+    """Counts of one app, and those that its sessions keep."""
 
     def __init__(self) -> None:
         self.started_at = utc_now()
-        self._sources: list[Status] = []
+        self._status: Status = dict
         self._registry = CollectorRegistry()
-        self._registry.register(_Watched(self.watched))
+        self._registry.register(_OfSessions(self.sessions))
         self._requests = Counter(
             "tunesmith_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
         )
@@ -42,16 +57,12 @@ class Monitoring:
         )
 
     def watch(self, status: Status) -> None:
-        """Show what a service says of itself: everything in the status, and each number at its top in the metrics.
+        """Show what the sessions say of themselves: all of it in the status, ``OF_SESSIONS`` in the metrics."""
+        self._status = status
 
-        ``{"queue_depth": 2, "tokens_trained_total": 512}`` becomes the gauge ``tunesmith_queue_depth`` and the counter
-        ``tunesmith_tokens_trained_total``.
-        """
-        self._sources.append(status)
-
-    def watched(self) -> dict[str, Any]:
-        """What all services that are watched say now."""
-        return {name: value for status in self._sources for name, value in status().items()}
+    def sessions(self) -> Mapping[str, Any]:
+        """What the sessions say now; empty before they are watched."""
+        return self._status()
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         self._requests.labels(method, route, str(status)).inc()
@@ -62,22 +73,21 @@ class Monitoring:
         return generate_latest(self._registry)
 
 
-class _Watched(Collector):
+class _OfSessions(Collector):
     """Numbers that are asked for when they are read, not kept."""
 
-    def __init__(self, watched: Callable[[], Mapping[str, Any]]) -> None:
-        self._watched = watched
+    def __init__(self, status: Status) -> None:
+        self._status = status
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing ahead of time: services start later."""
+        """Nothing ahead of time: sessions start later."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        for name, value in self._watched().items():
-            if isinstance(value, int | float):
-                text = f"{name.removesuffix('_total').replace('_', ' ').capitalize()}, as the server's status says."
-                family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-                yield family(f"tunesmith_{name}", text, value=value)
+        said = self._status()
+        for name, (text, number) in OF_SESSIONS.items() if said else ():
+            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            yield family(name, text, value=number(said))
 
 
 class Timed:
@@ -133,9 +143,9 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/tunesmith/v1/status")
 async def status(request: Request, owner: Owner) -> dict[str, Any]:
-    """Version, registered models, and what the services say of themselves."""
+    """Version, registered models, and what the sessions say of themselves."""
     monitoring: Monitoring = request.app.state.monitoring
     registry: Registry = request.app.state.registry
     models = [{"name": m.name, "max_context": m.max_context} for m in registry.models()]
     known = {"version": __version__, "started_at": monitoring.started_at, "base_models": models}
-    return {**known, **monitoring.watched()}
+    return {**known, **monitoring.sessions()}
