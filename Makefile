@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check lint slow bench bench-gpu embedded-model clean
+.PHONY: demo test check lint slow bench bench-gpu embedded-model wire clean
 
 demo: $(VENV)/run.stamp        ## install, then the main job: reinforcement fine-tuning of the embedded model
 	$(BIN)/tunesmith demo
@@ -33,6 +33,10 @@ bench-gpu: $(VENV)/bench.stamp ## the same on a CUDA device, where there is one
 
 embedded-model: $(VENV)/dev.stamp ## train the model that ships with the package, from nothing
 	$(BIN)/python scripts/make_embedded_model.py
+
+wire: $(VENV)/dev.stamp        ## the Tinker messages' Python from wire.proto
+	$(BIN)/pip install -q "grpcio-tools==1.76.0"
+	$(BIN)/python -m grpc_tools.protoc -Isrc --python_out=src --pyi_out=src src/tunesmith/server/dialects/tinker/wire.proto
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -136,7 +136,7 @@ def _numbers(where: str, values: Array, shape: tuple[int, ...]) -> Floats:
     if not np.isfinite(values).all():
         raise UserError(where, "holds a number that is not finite", "Leave this datum out, or mend the number")
     with np.errstate(over="ignore"):
-        floats = values.astype(np.float32)
+        floats: Floats = values.astype(np.float32)
     if not np.isfinite(floats).all():
         raise UserError(where, "holds a number beyond float32", "Scale it down")
     return floats

@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,16 @@ async def serve(connection: socket.socket, base: Path) -> None:
                 running[number].cancel()
             continue
         running[number] = asyncio.create_task(_answer(bench, writer, number, verb, arguments))
-        running[number].add_done_callback(lambda _, number=number: running.pop(number, None))
+        running[number].add_done_callback(partial(_forget, running, number))
 
 
-async def _answer(bench: Workbench, writer: asyncio.StreamWriter, number: int, verb: str, given: dict[str, Any]) -> None:
+def _forget(running: dict[int, asyncio.Task[None]], number: int, _done: asyncio.Task[None]) -> None:
+    running.pop(number, None)
+
+
+async def _answer(
+    bench: Workbench, writer: asyncio.StreamWriter, number: int, verb: str, given: dict[str, Any]
+) -> None:
     try:
         if verb not in VERBS:
             raise UserError(verb, "is no verb of the engine", f"Known: {', '.join(sorted(VERBS))}")

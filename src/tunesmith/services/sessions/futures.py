@@ -54,7 +54,9 @@ class Futures:
         if future is None:
             raise NotFound(f"request {request_id}", "is not known, or its result is no longer kept", "Send it again")
         if future.owner != owner:
-            raise Denied(f"request {request_id}", "You do not have access to this request", "Use the key it was sent with")
+            raise Denied(
+                f"request {request_id}", "You do not have access to this request", "Use the key it was sent with"
+            )
         return future
 
     async def wait(self, request_id: str, owner: str, seconds: float, stopping: asyncio.Event) -> Future:
@@ -83,10 +85,7 @@ class Futures:
             f.request_id
             for f in self._all.values()
             if f.result is not None
-            and (
-                (f.fetched_at and at - f.fetched_at > KEPT_AFTER_FETCH)
-                or at - f.finished_at > KEPT_UNFETCHED
-            )
+            and ((f.fetched_at and at - f.fetched_at > KEPT_AFTER_FETCH) or at - f.finished_at > KEPT_UNFETCHED)
         ]
         for request_id in old:
             del self._all[request_id]

@@ -19,7 +19,7 @@ from tunesmith.services.sessions.engines import Engines
 from tunesmith.services.sessions.futures import Futures
 from tunesmith.services.sessions.results import Failed, Result, Said, Trained
 from tunesmith.services.sessions.rows import CheckpointRow, ModelRow, now
-from tunesmith.services.sessions.shape import PolicyShape
+from tunesmith.services.sessions.shape import Divisor, PolicyShape
 from tunesmith.services.sessions.vault import Saving, Vault
 from tunesmith.services.store import Store
 
@@ -67,10 +67,14 @@ class Models:
         user_metadata: Mapping[str, Any] | None = None,
         start: CheckpointRow | None = None,
         optimizer: bool = False,
+        model_id: str = "",
     ) -> tuple[str, str]:
-        """(request id, model id) of a new policy; from a checkpoint where one is given, else from nothing."""
+        """(request id, model id) of a new policy; from a checkpoint where one is given, else from nothing.
+
+        ``model_id`` is for wires that name models in their own way; the same session and number give the same id.
+        """
         self.clients.check(owner, session_id)
-        model_id = f"{session_id}:train:{number}"
+        model_id = model_id or f"{session_id}:train:{number}"
         request_id = f"{model_id}:create"
         if request_id in self.futures:
             return request_id, model_id
@@ -142,13 +146,30 @@ class Models:
 
         return self._queue(live, f"{model_id}:{seq}", work, seq)
 
-    def optim_step(self, owner: str, model_id: str, seq: int, params: AdamParams) -> str:
+    def optim_step(self, owner: str, model_id: str, seq: int, params: AdamParams, divide_by: Divisor = "none") -> str:
+        """Queue an update by the gradient so far, divided by what it was accumulated over."""
         live = self._find(owner, model_id)
 
         async def work() -> Result:
-            return await live.engine.call("optim_step", policy=model_id, params=params)
+            return await live.engine.call("optim_step", policy=model_id, params=params, divide_by=divide_by)
 
         return self._queue(live, f"{model_id}:{seq}", work, seq)
+
+    def unload(self, owner: str, model_id: str) -> str:
+        """Queue a model's end: after what was queued before it leaves memory for good."""
+        request_id = f"{model_id}:unload"
+        if request_id in self.futures:
+            return request_id
+        live = self._find(owner, model_id)
+
+        async def work() -> Result:
+            done = await live.engine.call("drop_policy", policy=model_id)
+            if not isinstance(done, Failed):
+                self._live.pop(model_id, None)
+                self._set_state(live, FREED)
+            return done if isinstance(done, Failed) else Said({"model_id": model_id})
+
+        return self._queue(live, request_id, work)
 
     def save(
         self, owner: str, model_id: str, seq: int, kind: str, name: str, recipients: Iterable[str] = (), **given: Any

@@ -71,7 +71,7 @@ def to_bytes(result: Result) -> bytes:
     text = json.dumps(plain(result)).encode()
     out = BytesIO()
     named = {f"a{i}": a for i, a in enumerate(arrays)}
-    np.savez(out, allow_pickle=False, text=np.frombuffer(text, np.uint8), **named)  # type: ignore[arg-type]
+    np.savez(out, allow_pickle=False, text=np.frombuffer(text, np.uint8), **named)
     return out.getvalue()
 
 

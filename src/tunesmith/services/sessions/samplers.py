@@ -111,7 +111,9 @@ class Samplers:
                 raise NotFound("sampling_session_id", problem, "Create a sampling client")
             live = self._live[sampler_id] = self._to_live(row)
         if live.row.owner != owner:
-            raise Denied("sampling_session_id", "You do not have access to this sampler", "Use the key it was made with")
+            raise Denied(
+                "sampling_session_id", "You do not have access to this sampler", "Use the key it was made with"
+            )
         return live
 
     def join(self, owner: str, sampler_id: str) -> int:

@@ -33,9 +33,7 @@ class Sessions:
         self.clients, self.engines, self.futures = Clients(store), Engines(registry), Futures()
         self.vault = Vault(store, folder / "checkpoints")
         self.models = Models(store, self.clients, self.engines, self.futures, self.vault, folder)
-        self.samplers = Samplers(
-            store, self.clients, self.engines, self.futures, self.models, self.vault, folder
-        )
+        self.samplers = Samplers(store, self.clients, self.engines, self.futures, self.models, self.vault, folder)
         self._rounds: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -1,10 +1,13 @@
-"""What a policy trains: the rank of its adapter and which linears it sits on."""
+"""What a policy trains: the rank of its adapter and which linears it sits on; what its gradient is divided by."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from tunesmith.core.errors import UserError
 
 LARGEST_RANK = 512
+Divisor = Literal["none", "num_loss_tokens", "num_sequences"]
+"""Before an update: of all that was passed forward and backward since the last one, tokens with a weight or datums."""
 
 
 @dataclass(frozen=True, slots=True)

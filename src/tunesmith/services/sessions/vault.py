@@ -127,7 +127,10 @@ class Vault:
         self, owner: str, model_id: str | None = None, limit: int = 100, offset: int = 0
     ) -> tuple[Sequence[CheckpointRow], int]:
         """(newest first, how many there are in all)."""
-        where = [CheckpointRow.owner == owner, (CheckpointRow.expires_at.is_(None)) | (CheckpointRow.expires_at > now())]
+        where = [
+            CheckpointRow.owner == owner,
+            (CheckpointRow.expires_at.is_(None)) | (CheckpointRow.expires_at > now()),
+        ]
         if model_id is not None:
             where.append(CheckpointRow.model_id == model_id)
         newest = select(CheckpointRow).where(*where).order_by(CheckpointRow.created_at.desc(), CheckpointRow.path)

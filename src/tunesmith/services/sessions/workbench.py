@@ -26,9 +26,10 @@ from tunesmith.models.lora import Adapter, new_adapter
 from tunesmith.models.peft_format import load_adapter, save_adapter
 from tunesmith.rollout import LocalSampler
 from tunesmith.services.engine import TOKENS_PER_PASS, device, prepare_torch
+from tunesmith.services.sessions.gathered import Gathered, divide_gradient, read_gathered, write_gathered
 from tunesmith.services.sessions.loss_value import loss_value
 from tunesmith.services.sessions.results import Said, Sampled, Stepped, Trained
-from tunesmith.services.sessions.shape import PolicyShape
+from tunesmith.services.sessions.shape import Divisor, PolicyShape
 from tunesmith.train import LocalTrainer
 from tunesmith.train.policy import Policy
 
@@ -50,6 +51,7 @@ class Workbench:
         prepare_torch(sum(p.numel() for p in self.model.parameters()))
         self.renderer = load_renderer(base)
         self._trainers: dict[str, LocalTrainer] = {}
+        self._gathered: dict[str, Gathered] = {}
         self._samplers: OrderedDict[str, LocalSampler] = OrderedDict()
         self._weights: dict[str, Adapter | None] = {}
         self._folders: dict[str, Path] = {}
@@ -71,17 +73,27 @@ class Workbench:
             if start is not None and (start / "trainer.json").is_file():
                 trainer.load_state(start, optimizer=optimizer)
             self._trainers[policy] = trainer
+            self._gathered[policy] = read_gathered(start) if start is not None and optimizer else Gathered()
 
         await self._in_training(create)
         return Said()
 
     async def load_policy(self, policy: str, start: Path, optimizer: bool) -> Said:
         """Saved weights into a policy that is there; gradients that have added up are dropped."""
-        await self._in_training(lambda: self._trainer(policy).load_state(start, optimizer=optimizer))
+
+        def load() -> None:
+            self._trainer(policy).load_state(start, optimizer=optimizer)
+            self._gathered[policy] = read_gathered(start) if optimizer else Gathered()
+
+        await self._in_training(load)
         return Said()
 
     async def drop_policy(self, policy: str) -> Said:
-        await self._in_training(lambda: self._trainers.pop(policy, None))
+        def drop() -> None:
+            self._trainers.pop(policy, None)
+            self._gathered.pop(policy, None)
+
+        await self._in_training(drop)
         return Said()
 
     async def forward_backward(
@@ -95,12 +107,22 @@ class Workbench:
                 logprobs = trainer.forward(data, all_tokens=True)
                 return Trained(loss_value(loss, data, logprobs, settings), logprobs)
             metrics, logprobs = trainer.forward_backward(data, loss, settings, all_tokens=True)
+            self._gathered[policy] = self._gathered[policy].plus(data)
             return Trained(metrics[f"loss/{loss}"], logprobs)
 
         return await self._in_training(run)
 
-    async def optim_step(self, policy: str, params: AdamParams) -> Stepped:
-        return Stepped(await self._in_training(lambda: self._trainer(policy).optim_step(params)))
+    async def optim_step(self, policy: str, params: AdamParams, divide_by: Divisor = "none") -> Stepped:
+        """An update by the gradient so far, divided by what it was accumulated over."""
+
+        def step() -> Stepped:
+            trainer, gathered = self._trainer(policy), self._gathered[policy]
+            divide_gradient(trainer.parameters.values(), gathered.divisor(divide_by))
+            metrics = trainer.optim_step(params)
+            self._gathered[policy] = Gathered()
+            return Stepped(metrics)
+
+        return await self._in_training(step)
 
     async def save_state(self, policy: str, folder: Path) -> Said:
         """All that is needed to go on bit for bit and, below ``adapter``, what other tools open."""
@@ -109,6 +131,7 @@ class Workbench:
             trainer = self._trainer(policy)
             with _fresh(folder) as unfinished:
                 trainer.save_state(unfinished)
+                write_gathered(unfinished, self._gathered[policy])
                 trainer.export(unfinished / "adapter")
 
         await self._in_training(save)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from fastapi import Response
 from numpy.typing import NDArray
 

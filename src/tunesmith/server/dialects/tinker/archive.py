@@ -172,7 +172,7 @@ async def key_info(request: Request, owner: Owner) -> dict[str, Any]:
 
 
 def _page(limit: int, offset: int) -> tuple[int, int]:
-    if not (0 <= limit and 0 <= offset < 1 << 31):
+    if not (limit >= 0 and 0 <= offset < 1 << 31):
         raise UserError("limit, offset", f"{limit} and {offset} are no page", "Give numbers from 0 up")
     return min(limit, MOST_ROWS), offset
 

@@ -10,7 +10,7 @@ from tunesmith.core.errors import UserError
 from tunesmith.core.types import Ints
 from tunesmith.server.dialects.tinker import wire_pb2 as wire
 
-_DTYPES = {
+_DTYPES: dict[int, np.dtype[Any]] = {
     wire.DTYPE_FLOAT32: np.dtype("<f4"),
     wire.DTYPE_INT64: np.dtype("<i8"),
     wire.DTYPE_INT32: np.dtype("<i4"),
