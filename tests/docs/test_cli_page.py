@@ -26,7 +26,10 @@ JOBS = "Jobs: rft, sft, dpo"
 SECTIONS = {
     **dict.fromkeys(KINDS, JOBS),
     **dict.fromkeys(("resume", "report", "compare"), "resume, report, compare"),
-    **{name: name for name in ("demo", "eval", "sample", "plan", "dataset", "evaluator")},
+    **{
+        name: name
+        for name in ("demo", "eval", "sample", "plan", "dataset", "evaluator", "serve", "status", "keys", "models")
+    },
 }
 LEAVES = [" ".join(path) for name in COMMANDS for path in leaves(name)]
 

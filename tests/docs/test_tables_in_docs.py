@@ -12,6 +12,8 @@ from tunesmith.grading import GRADERS, LABELS
 from tunesmith.health import END_RULES, RULES
 from tunesmith.losses import LOSSES
 from tunesmith.models.config import FAMILIES, ROPE_TYPES
+from tunesmith.server.errors import STATUS
+from tunesmith.server.monitoring import OF_SESSIONS
 from tunesmith.services.rollout_table import SCHEMA
 from tunesmith.services.run_folder import STATES, RunFolder, RunState
 from tunesmith.spec import METHODS
@@ -101,3 +103,12 @@ def test_every_metric_is_documented(finished_run: RunFolder, sft_run: RunFolder,
 def test_the_index_lists_every_page() -> None:
     linked = set(re.findall(r"\]\(([\w-]+\.md)\)", page("index.md")))
     assert linked == {path.name for path in DOCS} - {"index.md"}
+
+
+def test_every_metric_of_the_server_is_documented() -> None:
+    assert set(keys(section(page("server.md"), "Metrics"))) >= {*OF_SESSIONS, "tunesmith_requests_total"}
+
+
+def test_every_status_of_a_refusal_is_documented() -> None:
+    said = set(re.findall(r"^\| (\d{3}) \|", section(page("server.md"), "Errors"), re.MULTILINE))
+    assert said == {str(status) for status in (*STATUS.values(), 401, 405, 413, 500)}
