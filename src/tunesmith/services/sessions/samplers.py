@@ -5,6 +5,7 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tunesmith.core.errors import Conflict, Denied, NotFound, UserError
 from tunesmith.core.types import Ints, PromptScoring, SamplingParams
@@ -49,33 +50,40 @@ class Samplers:
         self.models, self.vault, self.folder = models, vault, folder
         self.sampled_tokens = 0
         self._live: dict[str, LiveSampler] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, asyncio.Task[Any]] = {}
 
     def create(
         self, owner: str, session_id: str, number: int, base_model: str | None, model_path: str | None
     ) -> SamplerRow:
         """A sampler of a base model, or of a checkpoint; the same number twice is the same sampler."""
         self.clients.check(owner, session_id)
-        sampler_id = f"{session_id}:sample:{number}"
-        weights = ""
-        if model_path is not None:
-            found = self.vault.find(model_path, owner)
-            if found.kind == "external_weights":
-                raise UserError("model_path", f"{model_path} was saved to be taken away", "Give sampler_weights")
-            base_model = found.base_model
-            weights = f"{found.model_id}:inflight" if found.inflight else found.path
-        if base_model is None:
-            raise UserError("base_model", "is required", "Give base_model or model_path")
-        row = SamplerRow(
-            id=sampler_id,
-            session_id=session_id,
-            owner=owner,
-            base_model=self.engines.model(base_model).name,
-            weights=weights,
-            model_path=model_path,
-            clones=0,
-        )
-        return self._add(row)
+        return self._add(self._row(owner, f"{session_id}:sample:{number}", session_id, base_model, model_path))
+
+    def weights(self, owner: str, base_model: str | None, model_path: str | None = None) -> LiveSampler:
+        """What ``draw`` samples from: a base model, or the weights that a checkpoint holds now. Needs no session."""
+        return self._to_live(self._row(owner, "", "", base_model, model_path))
+
+    async def draw(
+        self,
+        live: LiveSampler,
+        prompt: Ints,
+        params: SamplingParams,
+        n: int,
+        scoring: PromptScoring | None = None,
+    ) -> Sampled | Failed:
+        """n completions of a prompt, at once; cancelled with the task that waits.
+
+        Raises:
+            UserError: more than the context holds, ids out of the vocabulary, too many samples.
+        """
+        _check(prompt, params, n, live)
+        task = asyncio.create_task(self._answer(live, "draw", prompt, params, n, scoring))
+        name = f"draw:{id(task)}"
+        self._running[name] = task
+        try:
+            return await task
+        finally:
+            del self._running[name]
 
     def publish(self, owner: str, model: ModelRow, seq: int, number: int, inflight: bool) -> str:
         """The weights of a model as they are when its turn comes, under a sampler of the model's session."""
@@ -181,20 +189,56 @@ class Samplers:
         scoring: PromptScoring | None,
     ) -> None:
         future.begun = True
+        try:
+            result = await self._answer(live, future.request_id, prompt, params, n, scoring)
+        except asyncio.CancelledError:
+            result = Failed("the request was cancelled", "user")
+        future.finish(result)
+
+    async def _answer(
+        self,
+        live: LiveSampler,
+        request_id: str,
+        prompt: Ints,
+        params: SamplingParams,
+        n: int,
+        scoring: PromptScoring | None,
+    ) -> Sampled | Failed:
         given = {"prompt": prompt, "params": params, "n": n, "scoring": scoring}
         try:
             engine = self.engines.of(live.row.base_model)
             result = await engine.call("sample", key=live.row.weights, folder=live.folder, **given)
-        except asyncio.CancelledError:
-            result = Failed("the request was cancelled", "user")
         except UserError as e:
-            result = Failed(str(e), "user")
+            return Failed(str(e), "user")
         except Exception as e:
-            log.exception("%s failed", future.request_id)
-            result = Failed(f"the server failed ({type(e).__name__}); its log says more", "server")
+            log.exception("%s failed", request_id)
+            return Failed(f"the server failed ({type(e).__name__}); its log says more", "server")
+        assert isinstance(result, Sampled | Failed), "the verb gives completions"
         if isinstance(result, Sampled):
             self.sampled_tokens += sum(len(c.tokens) for c in result.completions)
-        future.finish(result)
+        return result
+
+    def _row(
+        self, owner: str, sampler_id: str, session_id: str, base_model: str | None, model_path: str | None
+    ) -> SamplerRow:
+        weights = ""
+        if model_path is not None:
+            found = self.vault.find(model_path, owner)
+            if found.kind == "external_weights":
+                raise UserError("model_path", f"{model_path} was saved to be taken away", "Give sampler_weights")
+            base_model = found.base_model
+            weights = f"{found.model_id}:inflight" if found.inflight else found.path
+        if base_model is None:
+            raise UserError("base_model", "is required", "Give base_model or model_path")
+        return SamplerRow(
+            id=sampler_id,
+            session_id=session_id,
+            owner=owner,
+            base_model=self.engines.model(base_model).name,
+            weights=weights,
+            model_path=model_path,
+            clones=0,
+        )
 
     def _add(self, row: SamplerRow) -> SamplerRow:
         with self.store.begin() as db:
