@@ -102,17 +102,18 @@ def test_thresholds_of_every_token_are_those_of_the_settings(model_folder, loss)
         ({"clip_low": 0.5}, {"clip_low_threshold": "0.8"}, "clip_low_threshold: must be a finite number"),
     ],
 )
-def test_thresholds_that_are_no_range(model_folder, changes, given, message):
+@pytest.mark.parametrize("loss", sorted(CLIPPED))
+def test_thresholds_that_are_no_range(model_folder, loss, changes, given, message):
     trainer, data = sequences.trainer(model_folder("qwen3")), sequences.data()
     columns = {name: np.ones(4, np.float32) for name in changes}
     for name, value in changes.items():
         columns[name][2] = value
     data[1] = replace(data[1], **columns)
     if message is None:
-        trainer.forward_backward(data, "ppo", given)
+        trainer.forward_backward(data, loss, given)
         return
     with pytest.raises(UserError, match=message):
-        trainer.forward_backward(data, "ppo", given)
+        trainer.forward_backward(data, loss, given)
     assert all(t.grad is None for t in trainer.parameters.values())
 
 
