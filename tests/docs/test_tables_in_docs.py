@@ -59,8 +59,9 @@ def dependencies() -> dict[str, list[str]]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     groups = {"To run": project["dependencies"]}
     groups['To develop (`pip install -e ".[dev]"`)'] = project["optional-dependencies"]["dev"]
+    groups['For PostgreSQL (`pip install "tunesmith[postgres]"`)'] = project["optional-dependencies"]["postgres"]
     groups['To benchmark (`pip install -e ".[bench]"`)'] = project["optional-dependencies"]["bench"]
-    assert set(project["optional-dependencies"]) == {"dev", "bench"}
+    assert set(project["optional-dependencies"]) == {"dev", "bench", "postgres"}
     return {heading: [re.split(r"[<>=\[]", d)[0] for d in group] for heading, group in groups.items()}
 
 

@@ -68,7 +68,7 @@ def open_store(url: str) -> Store:
     try:
         engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() == "postgresql")
     except ModuleNotFoundError as e:
-        raise UserError(shown, f"the driver {e.name!r} is not installed", "pip install 'psycopg[binary]'") from None
+        raise UserError(shown, f"the driver {e.name!r} is not installed", "pip install 'tunesmith[postgres]'") from None
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

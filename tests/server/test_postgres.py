@@ -1,0 +1,86 @@
+"""The same services on PostgreSQL, where it is installed."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from server.running import RunningServer
+
+from tunesmith.core.errors import UserError
+from tunesmith.services.keys import Keys
+from tunesmith.services.registry import EMBEDDED, Registry
+from tunesmith.services.store import open_store
+
+WRITES, WRITERS = 20, 3
+WRITER = """
+import sys
+from tunesmith.services.keys import Keys
+from tunesmith.services.store import open_store
+keys = Keys(open_store(sys.argv[1]))
+for _ in range(int(sys.argv[2])):
+    keys.create()
+"""
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """An empty database of its own. PostgreSQL refuses to run as root, so root runs it as its own user."""
+    program = shutil.which("pg_ctl")
+    if program is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder = Path(tempfile.mkdtemp())
+    user: list[str] = []
+    if os.geteuid() == 0:
+        try:
+            owner = pwd.getpwnam("postgres")
+        except KeyError:
+            pytest.skip("PostgreSQL has no user here")
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+        user = ["runuser", "-u", "postgres", "--"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def control(*arguments: str) -> None:
+        command = [*user, program, "-s", "-D", str(folder / "data"), *arguments]
+        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+
+    control("initdb", "-o", "-A trust -U tunesmith --no-sync")
+    settings = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    control("-w", "-l", str(folder / "log"), "-o", settings, "start")
+    try:
+        yield f"postgresql://tunesmith@127.0.0.1:{port}/postgres"
+    finally:
+        control("-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+def test_processes_that_open_it_at_once_lose_nothing(url: str) -> None:
+    command = [sys.executable, "-c", WRITER, url, str(WRITES)]
+    writers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(WRITERS)]
+    assert [writer.communicate()[1].decode() for writer in writers] == [""] * WRITERS
+    store = open_store(url)
+    assert len(Keys(store).list()) == WRITES * WRITERS
+    assert [model.name for model in Registry(store).models()] == [EMBEDDED]
+    store.close()
+
+
+def test_a_server_runs_on_it(url: str, tmp_path: Path) -> None:
+    server = RunningServer(tmp_path / "data", "--database-url", url).start()
+    try:
+        assert server.stop() == 0
+        assert not (tmp_path / "data" / "tunesmith.db").exists()
+    finally:
+        server.kill()
+
+
+def test_a_password_is_not_shown(url: str) -> None:
+    with pytest.raises(UserError, match=r"tunesmith:\*\*\*@.*cannot be used: connection failed") as refused:
+        open_store("postgresql://tunesmith:secret@127.0.0.1:1/postgres")
+    assert "secret" not in str(refused.value)
