@@ -169,7 +169,7 @@ def other_key(server: RunningServer) -> str:
 @pytest.mark.parametrize("encoding", [{}, {"content-encoding": "zstd"}, {"content-encoding": "nonsense"}])
 def test_bodies_that_are_too_large_or_not_what_they_say(wire: Wire, encoding: dict[str, str]):
     def endless() -> Iterator[bytes]:
-        for _ in range(2_000):
+        for _ in range(300):
             yield b"\0" * (1 << 20)
 
     headers = {"content-type": "application/x-protobuf"} | encoding

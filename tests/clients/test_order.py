@@ -41,7 +41,7 @@ def passed(wire: Wire, model: str, seq: int, tokens: list[int]) -> str:
 
 def norm_after(wire: Wire, model: str, seq: int) -> float:
     """The norm of everything accumulated so far, without moving the weights."""
-    return float(wire.result(wire.optim_step(model, seq)["request_id"])["metrics"]["grad_norm"])
+    return float(wire.result(wire.optim_step(model, seq)["request_id"])["metrics"]["optim/grad_norm"])
 
 
 def test_chunks_may_arrive_2_3_1(wire: Wire, model: str):

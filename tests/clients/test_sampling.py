@@ -11,7 +11,7 @@ def test_a_seed_repeats_and_samples_differ(ask: Ask):
     seeds = ask(CLIENT, "sampling")["seeds"]
     first, second = seeds["same"]
     assert first == second
-    assert len({tuple(tokens) for tokens in first}) > 1
+    assert len({tuple(tokens) for tokens in first}) == 4
     assert seeds["other"] != first
     # Without a seed every request draws anew.
     assert seeds["none"][0] != seeds["none"][1]
@@ -73,8 +73,14 @@ def test_target_and_likeliest_prompt_logprobs(ask: Ask):
         assert values == sorted(values, reverse=True), position
         assert len(values) == 3
         assert own < values[0] + 1e-5
-    sparse, rows = found["sparse"], len(whole)
-    cells = [(r, c) for r in range(rows) for c in sparse["columns"][sparse["rows"][r] : sparse["rows"][r + 1]]]
+
+
+def test_sparse_targets_are_answered_sparse(ask: Ask):
+    found = ask(CLIENT, "sampling")["prompt"]
+    targets, sparse = np.array(found["targets"]), found["sparse"]
+    assert sparse["rows"] is not None, "it came back dense"
+    ends = sparse["rows"]
+    cells = [(r, c) for r in range(len(targets)) for c in sparse["columns"][ends[r] : ends[r + 1]]]
     assert sparse["values"] == pytest.approx([targets[cell] for cell in cells], abs=1e-5)
     assert 0 < len(cells) < targets.size
 

@@ -150,6 +150,11 @@ def load_into_new(stage: Stage) -> Arguments:
     return policy(stage.service, stage.model, rank=4), (stage.state,), {}
 
 
+def with_gradient(stage: Stage) -> Arguments:
+    stage.training.forward_backward(data(), "cross_entropy").result()
+    return stage.training, (ADAM,), {}
+
+
 def close_another(stage: Stage) -> Arguments:
     other = tinker.ServiceClient()
     policy(other, stage.model, rank=4)
@@ -178,7 +183,7 @@ TRAINING = {
     "forward": Call(on("training", data(), "cross_entropy"), passed),
     "forward_backward": Call(on("training", data(), "cross_entropy"), passed),
     "forward_backward_custom": Call(on("training", data(), custom_loss), lambda s, r: r.metrics["own"] > 0),
-    "optim_step": Call(on("training", ADAM), lambda s, r: r.metrics["grad_norm"] >= 0),
+    "optim_step": Call(with_gradient, lambda s, r: r.metrics["optim/grad_norm"] >= 0),
     "save_state": Call(on("training", NAME), has_path("weights")),
     "load_state": Call(load_into_new, lambda s, r: r.path == s.state),
     "load_state_with_optimizer": Call(load_into_new, lambda s, r: r.path == s.state),

@@ -36,9 +36,9 @@ def draw(sampler: Any, tokens: list[int], n: int = 1, **params: Any) -> list[Any
 
 def seeds(sampler: Any, question: list[int]) -> dict[str, Any]:
     return {
-        "same": [[s.tokens for s in draw(sampler, question, 4, seed=5)] for _ in range(2)],
-        "other": [s.tokens for s in draw(sampler, question, 4, seed=6)],
-        "none": [[s.tokens for s in draw(sampler, question, 4)] for _ in range(2)],
+        "same": [[s.tokens for s in draw(sampler, question, 4, seed=5, temperature=2.0)] for _ in range(2)],
+        "other": [s.tokens for s in draw(sampler, question, 4, seed=6, temperature=2.0)],
+        "none": [[s.tokens for s in draw(sampler, question, 4, temperature=2.0)] for _ in range(2)],
         "greedy": [s.tokens for seed in (1, 2) for s in draw(sampler, question, 2, seed=seed, temperature=0.0)],
         "top_1": [s.tokens for s in draw(sampler, question, 2, seed=9, top_k=1)],
         "tiny_top_p": [s.tokens for s in draw(sampler, question, 2, seed=9, top_p=1e-6)],

@@ -15,7 +15,7 @@ import tinker
 from tinker import types
 
 SGD_EPS = 1e6
-"""So large an epsilon makes the first update of Adam plain gradient descent: lr * g / (|g| + eps)."""
+"""Without momentum so large an epsilon makes Adam plain gradient descent: lr * g / (|g| + eps)."""
 
 
 def answer(main: Callable[..., Any]) -> None:
@@ -72,13 +72,13 @@ def score(training: Any, sequences: Sequence[Sequence[int]]) -> list[Any]:
 
 def descend(training: Any, rate: float) -> dict[str, float]:
     """One step of gradient descent: weights -= rate * gradient."""
-    adam = tinker.AdamParams(learning_rate=rate * SGD_EPS, beta1=0.9, beta2=0.95, eps=SGD_EPS)
+    adam = tinker.AdamParams(learning_rate=rate * SGD_EPS, beta1=0.0, beta2=0.95, eps=SGD_EPS)
     return dict(training.optim_step(adam).result().metrics or {})
 
 
 def gradient_norm(training: Any) -> float:
     """The L2 norm of what has been accumulated, which is cleared; the weights stay."""
-    return float(descend(training, 0.0)["grad_norm"])
+    return float(descend(training, 0.0)["optim/grad_norm"])
 
 
 def made_sequences(lengths: Sequence[int], seed: int = 0, vocabulary: int = 384) -> list[list[int]]:

@@ -50,7 +50,11 @@ def trained(service: Any, model: str, batches: list[list[list[int]]], sequences:
     training = policy(service, model, seed=SEED)
     passes = [training.forward_backward(plain_data(batch, 0.01), "cross_entropy") for batch in batches]
     loss = sum(p.result().metrics["loss:sum"] for p in passes)
-    return {"loss": loss, "norm": descend(training, RATE)["grad_norm"], "logprobs": flat(score(training, sequences))}
+    return {
+        "loss": loss,
+        "norm": descend(training, RATE)["optim/grad_norm"],
+        "logprobs": flat(score(training, sequences)),
+    }
 
 
 def flat(arrays: Any) -> Any:
@@ -73,8 +77,17 @@ def forward_only(service: Any, model: str, sequences: list[list[int]]) -> dict[s
     return {
         "with": flat(score(with_forwards, sequences)),
         "without": flat(score(without, sequences)),
-        "norm_after_forward": gradient_norm(untouched),
+        "step_after_forward": said(untouched.optim_step(types.AdamParams())),
     }
+
+
+def said(future: Any) -> str:
+    """What a request that is turned down is told."""
+    try:
+        future.result()
+    except (tinker.APIStatusError, tinker.RequestFailedError, ValueError) as e:
+        return str(e)
+    return ""
 
 
 def wide(service: Any, model: str, tokens: list[int]) -> dict[str, Any]:
@@ -211,11 +224,8 @@ def adam(service: Any, model: str, sequences: list[list[int]]) -> dict[str, Any]
 def refused(service: Any, model: str, tokens: list[int]) -> dict[str, Any]:
     """A request the server turns down, in words, and the next one of the same client."""
     training = policy(service, model, seed=SEED)
-    words = ""
-    try:
-        training.forward_backward([datum([*tokens, 384], {"weights": np.ones(len(tokens))})], "cross_entropy").result()
-    except (tinker.APIStatusError, tinker.RequestFailedError, ValueError) as e:
-        words = str(e)
+    beyond = datum([*tokens, 384], {"weights": np.ones(len(tokens))})
+    words = said(training.forward_backward([beyond], "cross_entropy"))
     after = training.forward_backward(plain_data([tokens]), "cross_entropy").result().metrics["loss:sum"]
     return {"words": words, "loss_after": after, "norm_after": gradient_norm(training)}
 
