@@ -99,6 +99,11 @@ def test_thresholds_of_every_token_are_those_of_the_settings(model_folder, loss)
         ),
         ({"clip_high": np.nan}, {}, "datum 1: clip_high holds a number that is not finite"),
         ({"ratio_mask": np.inf}, {}, "datum 1: ratio_mask holds a number that is not finite"),
+        (
+            {},
+            {"clip_low_threshold": 1.3},
+            "^loss {loss}: clip_low_threshold 1.3 to clip_high_threshold 1.2 is no range",
+        ),
         ({"clip_low": 0.5}, {"clip_low_threshold": "0.8"}, "clip_low_threshold: must be a finite number"),
     ],
 )
@@ -112,7 +117,7 @@ def test_thresholds_that_are_no_range(model_folder, loss, changes, given, messag
     if message is None:
         trainer.forward_backward(data, loss, given)
         return
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message.format(loss=loss)):
         trainer.forward_backward(data, loss, given)
     assert all(t.grad is None for t in trainer.parameters.values())
 
