@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tunesmith.core.errors import NotFound, UserError
@@ -32,6 +32,9 @@ class KeyRow(Base):
     created_at: Mapped[str]
     last_used_at: Mapped[str | None]
     revoked_at: Mapped[str | None]
+
+
+_OWNER_OF = select(KeyRow.owner, KeyRow.revoked_at, KeyRow.last_used_at).where(KeyRow.hash == bindparam("hash"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +84,15 @@ class Keys:
 
     def owner_of(self, key: str) -> str | None:
         """Whose key it is; None for one that was never made or is revoked. Notes the use, once a minute at most."""
-        with self._store.begin() as session:
-            row = _row_of(session, key)
-            if row is None or row.revoked_at is not None:
-                return None
-            now = datetime.now(UTC)
-            if row.last_used_at is None or now - datetime.fromisoformat(row.last_used_at) >= USE_NOTED_EVERY:
-                row.last_used_at = utc_now()
-            return row.owner
+        found = self._store.rows(_OWNER_OF, hash=_hash(key))
+        owner, revoked, used = found[0] if found else (None, None, None)
+        if owner is None or revoked is not None:
+            return None
+        now = datetime.now(UTC)
+        if used is None or now - datetime.fromisoformat(used) >= USE_NOTED_EVERY:
+            with self._store.begin() as session:
+                session.execute(update(KeyRow).where(KeyRow.hash == _hash(key)).values(last_used_at=utc_now()))
+        return owner
 
     def find(self, key: str) -> KeyInfo | None:
         """What may be shown of a plain key; None when it was never made."""

@@ -1,12 +1,12 @@
 """The database: a file beside the data by default, PostgreSQL by URL. Each room keeps its own tables on ``Base``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVarTuple
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, Row, Select, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -19,6 +19,8 @@ FILE_NAME = "tunesmith.db"
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 _TABLES_LOCK = 7_385_001
 """Any number that all our processes agree on: PostgreSQL's lock while tables are made."""
+
+Columns = TypeVarTuple("Columns")
 
 
 class Base(DeclarativeBase):
@@ -43,6 +45,11 @@ class Store:
         """One transaction: committed when the block ends, rolled back when it raises."""
         with Session(self._engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def rows(self, statement: Select[*Columns], **values: Any) -> Sequence[Row[*Columns]]:
+        """Read columns, at a quarter of what a session costs: for what every request asks."""
+        with self._engine.begin() as connection:
+            return connection.execute(statement, values).all()
 
     def close(self) -> None:
         """Give back the connections."""
