@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from tunesmith.models.config import DecoderConfig
 from tunesmith.models.lora import Adapter, Pair, Target
-from tunesmith.models.moe import Experts, SparseMlp
+from tunesmith.models.moe import Experts, Routing, SparseMlp
 from tunesmith.models.rope import inverse_frequencies, rotate, rotation
 from tunesmith.models.swiglu import swiglu
 
@@ -67,6 +67,7 @@ class Layer(nn.Module):
         attend: Attend,
         adapter: Adapter | None,
         rows: Tensor | None = None,
+        routing: Routing | None = None,
     ) -> Tensor:
         """[N, H] -> [N, H], or the [M, H] of ``rows`` where no more than those are needed."""
         y = F.rms_norm(x, x.shape[-1:], self.input_norm, self.eps)
@@ -80,8 +81,10 @@ class Layer(nn.Module):
         if rows is not None:
             x, seen = x.index_select(0, rows), seen.index_select(0, rows)
         x = x + self.o(seen, adapter)
-        out: Tensor = x + self.mlp(F.rms_norm(x, x.shape[-1:], self.post_norm, self.eps), adapter)
-        return out
+        y = F.rms_norm(x, x.shape[-1:], self.post_norm, self.eps)
+        if routing is not None and isinstance(self.mlp, SparseMlp):
+            return x + self.mlp(y, adapter, routing.of(self.index, rows))  # type: ignore[no-any-return]
+        return x + self.mlp(y, adapter)  # type: ignore[no-any-return]
 
 
 class Mlp(nn.Module):
@@ -122,12 +125,16 @@ class Decoder(nn.Module):
         attend: Attend,
         adapter: Adapter | None = None,
         rows: Tensor | None = None,
+        routing: Routing | None = None,
     ) -> Tensor:
-        """[N] ids at [N] positions -> [N, H] normalised hidden states, or the [M, H] of ``rows`` for less work."""
+        """[N] ids at [N] positions -> [N, H] normalised hidden states, or the [M, H] of ``rows`` for less work.
+
+        ``routing`` notes which experts the tokens go to, and may say so; without ``rows``, it notes all of them.
+        """
         x = F.embedding(tokens, self.embed)
         cosine, sine = (t.to(x.dtype) for t in rotation(self.inverse, positions))
         for layer in self.layers:
-            x = layer(x, cosine, sine, attend, adapter, rows if layer is self.layers[-1] else None)
+            x = layer(x, cosine, sine, attend, adapter, rows if layer is self.layers[-1] else None, routing)
         return F.rms_norm(x, x.shape[-1:], self.norm, self.config.norm_eps)
 
     @property

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from tunesmith.core.ports import Weights
-from tunesmith.core.types import Completion, Floats, Ints, StopReason
+from tunesmith.core.types import Completion, Floats, Ints, Routes, StopReason
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.lora import Adapter
+from tunesmith.models.moe import Routing
 from tunesmith.rollout.cache import Block
 from tunesmith.rollout.decode import CachedAttention, Layout
 from tunesmith.rollout.draw import Drawing, streams, uniforms
@@ -29,6 +30,8 @@ class _Row:
     logprobs: list[float] = field(default_factory=list)
     sampling_logprobs: list[float] = field(default_factory=list)
     likeliest: list[tuple[Ints, Floats]] = field(default_factory=list)
+    routes: list[Routes] = field(default_factory=list)
+    """[1, sparse layers, k] of each of its tokens that has been fed in, where they were asked for."""
 
     def completion(self, stop: StopReason, version: int) -> Completion:
         ids, nats = zip(*self.likeliest, strict=True) if self.likeliest else (None, None)
@@ -40,6 +43,7 @@ class _Row:
             version,
             top_ids=None if ids is None else np.stack(ids),
             top_logprobs=None if nats is None else np.stack(nats),
+            routing=None if self.prompt.routes is None else np.concatenate([self.prompt.routes, *self.routes]),
         )
 
 
@@ -94,7 +98,7 @@ class Batch:
         if not begun:
             return []
         new = list(dict.fromkeys(request for request, _ in begun if request not in self._held))
-        self._held |= zip(new, self._prompts.hold([r.prompt for r in new]), strict=True)
+        self._held |= zip(new, self._prompts.hold([(r.prompt, r.params.routing) for r in new]), strict=True)
         rows = [
             _Row(request, self._held[request], i, streams(request.params.seed, np.array([i]))[0])
             for request, i in begun
@@ -124,7 +128,13 @@ class Batch:
             self._layout.advance(torch.tensor([r.tokens[-1] for r in self._rows], device=self.model.device))
         layout = self._layout
         attend = CachedAttention(self._prompts.block, self._own, layout, self.model.config.windows)
-        hidden = self.model(layout.tokens, layout.positions, attend, self.adapter)
+        routed = [(i, r) for i, r in enumerate(self._rows) if r.prompt.routes is not None]
+        routing = Routing(self.model.config) if routed else None
+        hidden = self.model(layout.tokens, layout.positions, attend, self.adapter, None, routing)
+        if routing is not None:
+            noted = routing.noted()
+            for i, row in routed:
+                row.routes.append(noted[i : i + 1])
         return self.model.logits(hidden, self.adapter)[: len(self._rows)]
 
     def _drawing_of(self, rows: Sequence[_Row]) -> Drawing:

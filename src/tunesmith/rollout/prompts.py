@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tunesmith.core.types import Ints
+from tunesmith.core.types import Ints, Routes
 from tunesmith.models.attention import Family, PackedAttention
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.lora import Adapter
+from tunesmith.models.moe import Routing
 from tunesmith.rollout.cache import Block
 
 ROWS = 16
@@ -30,6 +31,8 @@ class Prompt:
     slot: int
     first: Tensor
     """[1, V] logits after it, which every completion's first token is drawn from."""
+    routes: Routes | None
+    """[P, sparse layers, k] experts of its tokens, where they were asked for."""
     users: int = 0
     """Requests that have not finished; with the last of them the prompt goes."""
 
@@ -41,19 +44,23 @@ class Prompts:
         self.model, self.adapter = model, adapter
         self.block = Block(model.config, model.device, model.embed.dtype)
         self._kept: list[Prompt] = []
-        self._by_tokens: dict[bytes, Prompt] = {}
+        self._by_key: dict[tuple[bytes, bool], Prompt] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def hold(self, prompts: Sequence[Ints]) -> list[Prompt]:
-        """One per asked: those that are not in the cache are encoded; ``release`` each when it is done with."""
-        new = {p.tobytes(): p for p in prompts if p.tobytes() not in self._by_tokens}
-        for together in _passes(
-            sorted(new.values(), key=len), PASS_TOKENS.get(self.model.device.type, PASS_TOKENS["cpu"])
-        ):
-            self._encode(together)
-        held = [self._by_tokens[p.tobytes()] for p in prompts]
+    def hold(self, asked: Sequence[tuple[Ints, bool]]) -> list[Prompt]:
+        """One per (tokens, whether their routes are wanted): those that are not in the cache are encoded.
+
+        ``release`` each when it is done with.
+        """
+        most = PASS_TOKENS.get(self.model.device.type, PASS_TOKENS["cpu"])
+        new = {(p.tobytes(), routing): p for p, routing in asked if (p.tobytes(), routing) not in self._by_key}
+        for wanted in (False, True):
+            prompts = sorted((p for (_, routing), p in new.items() if routing == wanted), key=len)
+            for together in _passes(prompts, most):
+                self._encode(together, wanted)
+        held = [self._by_key[p.tobytes(), routing] for p, routing in asked]
         for prompt in held:
             prompt.users += 1
         return held
@@ -63,14 +70,14 @@ class Prompts:
         prompt.users -= 1
         if prompt.users:
             return
-        del self._by_tokens[prompt.tokens.tobytes()]
+        del self._by_key[prompt.tokens.tobytes(), prompt.routes is not None]
         last = self._kept.pop()
         if last is not prompt:
             self.block.move(last.slot, prompt.slot, len(last.tokens))
             last.slot = prompt.slot
             self._kept[prompt.slot] = last
 
-    def _encode(self, prompts: Sequence[Ints]) -> None:
+    def _encode(self, prompts: Sequence[Ints], routing: bool) -> None:
         """Run prompts that begin nowhere in common; none of them sees another, so the bits are those of each alone."""
         model, begin = self.model, len(self._kept)
         lengths = [len(p) for p in prompts]
@@ -87,12 +94,17 @@ class Prompts:
         tokens = torch.from_numpy(np.concatenate([*prompts, np.zeros(few, np.int32)]).astype(np.int64))
         positions = torch.cat([torch.arange(n) for n in (*lengths, few)])
         last = F.pad(torch.from_numpy(ends - 1), (0, max(0, ROWS - len(prompts))))
-        device = model.device
-        hidden = model(tokens.to(device), positions.to(device), attend, self.adapter, last.to(device))
+        tokens, positions, last = (x.to(model.device) for x in (tokens, positions, last))
+        recorder = Routing(model.config) if routing else None  # of every token, so that no layer may leave out rows
+        hidden = model(tokens, positions, attend, self.adapter, None if recorder else last, recorder)
+        hidden = hidden.index_select(0, last) if recorder else hidden
+        routes: list[Routes] | list[None] = [None] * len(prompts)
+        if recorder:
+            routes = np.split(recorder.noted(), ends)[: len(prompts)]
         logits = model.logits(hidden, self.adapter)
-        for i, p in enumerate(prompts):
-            self._kept.append(Prompt(p, begin + i, logits[i : i + 1]))
-            self._by_tokens[p.tobytes()] = self._kept[-1]
+        for i, (p, own) in enumerate(zip(prompts, routes, strict=True)):
+            self._kept.append(Prompt(p, begin + i, logits[i : i + 1], own))
+            self._by_key[p.tobytes(), routing] = self._kept[-1]
 
 
 def _passes(prompts: Sequence[Ints], most: int) -> Iterator[list[Ints]]:

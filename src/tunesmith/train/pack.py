@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tunesmith.core.types import Bools, Datum, Floats, Ints
+from tunesmith.core.types import Bools, Datum, Floats, Ints, Routes
 from tunesmith.models.attention import Family
 
 MIN_SHARED = 0.25
@@ -42,6 +42,8 @@ class Pack:
     columns: dict[str, Tensor]
     """[M] of each optional column: logprobs, ref_logprobs and advantages where every datum has them, those of
     ``_ABSENT`` where any has."""
+    routing: Tensor | None
+    """[N, sparse layers, k] int64 experts, -1 where the router chooses; None where no datum has any."""
 
 
 def passes(data: Sequence[Datum], budget: int, unit: int = 1) -> list[list[int]]:
@@ -88,6 +90,7 @@ def pack(data: Sequence[Datum], device: torch.device, all_tokens: bool = False) 
         segment=to(np.repeat(np.arange(len(data)), counts), torch.int64),
         places=places,
         columns={name: to(picked(columns), torch.float32) for name, columns in _optional(data)},
+        routing=None if (routes := _routes(data, rows, len(tokens))) is None else to(routes, torch.int64),
     )
 
 
@@ -155,7 +158,7 @@ def _shared(data: Sequence[Datum]) -> list[int]:
     first = longest = real = 0
     for i, n in enumerate(prompts):
         own = len(_own(data[i]))
-        same = i > 0 and n == prompts[i - 1] and np.array_equal(data[i - 1].tokens[:n], data[i].tokens[:n])
+        same = i > 0 and n == prompts[i - 1] and _begin_alike(data[i - 1], data[i], n)
         worth = n >= MIN_SHARED * len(data[i].tokens) or max(longest, own) * (i - first + 1) <= 2 * (real + own)
         if same and worth:
             out[i] = n
@@ -163,6 +166,24 @@ def _shared(data: Sequence[Datum]) -> list[int]:
             first = i
             longest = real = 0
         longest, real = max(longest, own), real + own
+    return out
+
+
+def _begin_alike(a: Datum, b: Datum, n: int) -> bool:
+    """Whether n tokens of both are the same and go to the same experts."""
+    if not np.array_equal(a.tokens[:n], b.tokens[:n]) or (a.routing is None) != (b.routing is None):
+        return False
+    return a.routing is None or b.routing is None or np.array_equal(a.routing[:n], b.routing[:n])
+
+
+def _routes(data: Sequence[Datum], rows: Sequence[Ints], count: int) -> Routes | None:
+    """[N, sparse layers, k] from the packed rows of each datum's tokens."""
+    given = [(d.routing, r[: len(d.tokens)]) for d, r in zip(data, rows, strict=True) if d.routing is not None]
+    if not given:
+        return None
+    out = np.full((count, *given[0][0].shape[1:]), -1, np.int16)
+    for routing, places in given:
+        out[places] = routing
     return out
 
 

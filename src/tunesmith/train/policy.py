@@ -15,6 +15,7 @@ from tunesmith.models.decoder import Decoder
 from tunesmith.models.folder import load_model, save_model
 from tunesmith.models.head import FEWEST_ROWS, selected_logprobs
 from tunesmith.models.lora import Adapter
+from tunesmith.models.moe import Routing
 from tunesmith.models.peft_format import save_adapter
 from tunesmith.train.pack import Pack
 
@@ -56,7 +57,8 @@ class Policy:
         attend = PackedAttention(p.families, model.config.windows, model.device)
         few = max(0, FEWEST_ROWS - len(p.rows))
         rows, targets = F.pad(p.rows, (0, few)), F.pad(p.targets, (*(0, 0) * (p.targets.dim() - 1), 0, few))
-        hidden = model(p.tokens, p.positions, attend, adapter, rows)
+        routing = None if p.routing is None else Routing(model.config, p.routing)
+        hidden = model(p.tokens, p.positions, attend, adapter, rows, routing)
         pair = model.head_pair(adapter)
         a, b = (None, None) if pair is None else (pair.a.to(hidden.dtype), pair.spread_b().to(hidden.dtype))
         temperature = F.pad(p.temperature, (0, few), value=1.0)

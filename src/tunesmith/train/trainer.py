@@ -16,6 +16,7 @@ from tunesmith.core.errors import JobStopped, UserError
 from tunesmith.core.ports import CustomLoss, Weights
 from tunesmith.core.types import PLAIN_SUM, AdamParams, Datum, Floats, Metrics, Norm
 from tunesmith.losses import LossInputs, loss_named, sequences_together
+from tunesmith.models.moe import check_routes
 from tunesmith.train.checks import check_loss, check_shapes
 from tunesmith.train.memory import is_out_of_memory
 from tunesmith.train.pack import Pack, pack, passes
@@ -185,6 +186,9 @@ class LocalTrainer:
         unit: int = 1,
     ) -> tuple[Metrics, list[Floats]]:
         """All passes over data, splitting one that does not fit into memory; metrics add up over passes."""
+        for i, d in enumerate(data):
+            if d.routing is not None:
+                check_routes(f"datum {i}", d.routing, len(d.tokens), self.policy.model.config)
         totals: dict[str, Tensor] = {}
         logprobs = [np.zeros(d.targets.shape, np.float32) for d in data]
         queue = passes(data, self.tokens_per_pass, unit)
