@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from tunesmith.core.errors import UserError, unknown
-from tunesmith.core.types import Datum, Floats, Ints
+from tunesmith.core.types import Datum, Floats, Ints, Norm
+from tunesmith.services.sessions import Managed
+from tunesmith.spec.loss import PolicyLoss
 
 Array = NDArray[Any]
 _POLICY = frozenset({"logprobs", "advantages"})
@@ -34,6 +37,8 @@ LOSSES: Mapping[str, LossInputs] = {
     "cispo": LossInputs(_POLICY, _MASKS | _CLIPPED, _CLIPPED),
     "dro": LossInputs(_POLICY, _MASKS, frozenset({"beta"})),
     "gspo": LossInputs(_POLICY, _MASKS | _CLIPPED | {"sequence_ratio_mask"}, _CLIPPED),
+    # Ours: the loss of managed jobs, with the settings of ``tunesmith.spec.loss.PolicyLoss`` and divided sums.
+    "policy": LossInputs(optional=_POLICY | {"weights", "ref_logprobs", "temperature"}),
     # Its objective is not published: importance sampling within PPO's bounds stands in, and the client is told.
     "stable_reinforce": LossInputs(_POLICY, _MASKS | _CLIPPED, _CLIPPED | {"kl_coeff"}, runs_as="ppo"),
 }
@@ -62,6 +67,19 @@ def check_settings(loss: str, settings: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in settings.items() if name != "kl_coeff"}
 
 
+def managed_settings(config: Mapping[str, Any]) -> tuple[dict[str, Any], Managed]:
+    """Settings of the ``policy`` loss: fields of ``PolicyLoss``, and norm_tokens, norm_sequences, reference."""
+    given = dict(config)
+    norm = Norm(float(given.pop("norm_tokens", 1.0)), float(given.pop("norm_sequences", 1.0)))
+    reference = bool(given.pop("reference", 0))
+    try:
+        return {"cfg": PolicyLoss(**given)}, Managed(norm, reference)
+    except ValidationError as e:
+        first = e.errors()[0]
+        known = ", ".join([*PolicyLoss.model_fields, "norm_tokens", "norm_sequences", "reference"])
+        raise UserError(f"loss_fn_config.{first['loc'][0]}", first["msg"], f"Known: {known}") from None
+
+
 def to_datum(where: str, loss: str, tokens: Ints, tensors: Mapping[str, Array], vocab: int, context: int) -> Datum:
     """One training sequence, checked.
 
@@ -86,10 +104,11 @@ def to_datum(where: str, loss: str, tokens: Ints, tensors: Mapping[str, Array], 
         raise UserError(f"{where}.model_input", problem, f"Give 1 to {context}, the model's context")
     targets = _ids(f"{where}.loss_fn_inputs.target_tokens", tensors["target_tokens"], vocab)
     _check_shape(f"{where}.loss_fn_inputs.target_tokens", targets, len(tokens), loss)
+    temperature = _temperature(where, tensors) if "temperature" in tensors else 1.0
     columns = {
         name: _numbers(f"{where}.loss_fn_inputs.{name}", tensor, targets.shape)
         for name, tensor in tensors.items()
-        if name != "target_tokens"
+        if name not in ("target_tokens", "temperature")
     }
     return Datum(
         tokens=_ids(f"{where}.model_input", tokens, vocab),
@@ -97,6 +116,8 @@ def to_datum(where: str, loss: str, tokens: Ints, tensors: Mapping[str, Array], 
         weights=_weights(loss, columns, targets.shape),
         logprobs=columns.get("logprobs"),
         advantages=columns.get("advantages"),
+        ref_logprobs=columns.get("ref_logprobs"),
+        temperature=temperature,
         clip_low=columns.get("clip_low_threshold"),
         clip_high=columns.get("clip_high_threshold"),
         ratio_mask=columns.get("sequence_ratio_mask"),
@@ -108,9 +129,17 @@ def _weights(loss: str, columns: Mapping[str, Floats], shape: tuple[int, ...]) -
     for name in ("weights", "mask"):
         if name in columns:
             return columns[name]
-    if loss == "cross_entropy":
+    if loss in ("cross_entropy", "policy"):
         return np.ones(shape, np.float32)
-    return ((columns["logprobs"] != 0) | (columns["advantages"] != 0)).astype(np.float32)
+    replied: Floats = ((columns["logprobs"] != 0) | (columns["advantages"] != 0)).astype(np.float32)
+    return replied
+
+
+def _temperature(where: str, tensors: Mapping[str, Array]) -> float:
+    values = tensors["temperature"]
+    if values.size != 1 or not 0 < float(values.flat[0]) < np.inf:
+        raise UserError(f"{where}.loss_fn_inputs.temperature", "is not one number above 0", "Give that of the rollout")
+    return float(values.flat[0])
 
 
 def _check_shape(where: str, targets: Ints, length: int, loss: str) -> None:

@@ -2,6 +2,6 @@
 
 from tunesmith.services.sessions.clients import Introduction
 from tunesmith.services.sessions.sessions import Sessions
-from tunesmith.services.sessions.shape import PolicyShape
+from tunesmith.services.sessions.shape import Managed, PolicyShape
 
-__all__ = ["Introduction", "PolicyShape", "Sessions"]
+__all__ = ["Introduction", "Managed", "PolicyShape", "Sessions"]

@@ -24,6 +24,7 @@ VERBS = frozenset(
         "drop_policy",
         "forward_backward",
         "optim_step",
+        "weight_change",
         "save_state",
         "save_adapter",
         "publish",

@@ -19,7 +19,7 @@ from tunesmith.services.sessions.engines import Engines
 from tunesmith.services.sessions.futures import Futures
 from tunesmith.services.sessions.results import Failed, Result, Said, Trained
 from tunesmith.services.sessions.rows import CheckpointRow, ModelRow, now
-from tunesmith.services.sessions.shape import Divisor, PolicyShape
+from tunesmith.services.sessions.shape import Divisor, Managed, PolicyShape
 from tunesmith.services.sessions.vault import Saving, Vault
 from tunesmith.services.store import Store
 
@@ -133,12 +133,14 @@ class Models:
         loss: str,
         settings: Mapping[str, Any],
         forward_only: bool = False,
+        managed: Managed | None = None,
     ) -> str:
         """Queue a batch; its gradient adds to what is there. Returns the request id."""
         live = self._find(owner, model_id)
 
         async def work() -> Result:
-            given = {"data": data, "loss": loss, "settings": settings, "forward_only": forward_only}
+            given: dict[str, Any] = {"data": data, "loss": loss, "settings": settings, "forward_only": forward_only}
+            given |= {} if managed is None else {"managed": managed}
             result = await live.engine.call("forward_backward", policy=model_id, **given)
             if isinstance(result, Trained):
                 self.trained_tokens += sum(len(d.tokens) for d in data)
@@ -152,6 +154,15 @@ class Models:
 
         async def work() -> Result:
             return await live.engine.call("optim_step", policy=model_id, params=params, divide_by=divide_by)
+
+        return self._queue(live, f"{model_id}:{seq}", work, seq)
+
+    def weight_change(self, owner: str, model_id: str, seq: int) -> str:
+        """Queue the question how far the weights are from the base model's."""
+        live = self._find(owner, model_id)
+
+        async def work() -> Result:
+            return await live.engine.call("weight_change", policy=model_id)
 
         return self._queue(live, f"{model_id}:{seq}", work, seq)
 

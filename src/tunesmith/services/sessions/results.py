@@ -16,6 +16,8 @@ class Trained:
 
     loss: float
     logprobs: list[Floats]
+    metrics: dict[str, float] = field(default_factory=dict)
+    """More sums over the batch, by name."""
 
 
 @dataclass(frozen=True, slots=True)

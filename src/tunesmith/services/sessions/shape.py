@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tunesmith.core.errors import UserError
+from tunesmith.core.types import PLAIN_SUM, Norm
 
 LARGEST_RANK = 512
 Divisor = Literal["none", "num_loss_tokens", "num_sequences"]
@@ -28,3 +29,12 @@ class PolicyShape:
         if not (self.attention or self.mlp or self.head):
             problem = "At least one of train_unembed, train_mlp, or train_attn must be True"
             raise UserError("lora_config", problem, "Leave them out to train all three")
+
+
+@dataclass(frozen=True, slots=True)
+class Managed:
+    """A pass as the recipes of managed jobs ask for it: sums are divided, and prompts are not scored."""
+
+    norm: Norm = PLAIN_SUM
+    reference: bool = False
+    """A forward of the weights at the start of the job."""

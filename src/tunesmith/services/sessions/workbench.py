@@ -19,7 +19,7 @@ from tunesmith.core.durable import new_folder
 from tunesmith.core.errors import NotFound
 from tunesmith.core.ports import Weights
 from tunesmith.core.seeds import seed_of
-from tunesmith.core.types import AdamParams, Datum, Ints, PromptScoring, SamplingParams
+from tunesmith.core.types import PLAIN_SUM, AdamParams, Datum, Ints, PromptScoring, SamplingParams
 from tunesmith.models.chat import load_renderer
 from tunesmith.models.folder import load_model
 from tunesmith.models.lora import Adapter, new_adapter
@@ -29,7 +29,7 @@ from tunesmith.services.engine import TOKENS_PER_PASS, device, prepare_torch
 from tunesmith.services.sessions.gathered import Gathered, divide_gradient, read_gathered, write_gathered
 from tunesmith.services.sessions.loss_value import loss_value
 from tunesmith.services.sessions.results import Said, Sampled, Stepped, Trained
-from tunesmith.services.sessions.shape import Divisor, PolicyShape
+from tunesmith.services.sessions.shape import Divisor, Managed, PolicyShape
 from tunesmith.train import LocalTrainer
 from tunesmith.train.policy import Policy
 
@@ -97,20 +97,34 @@ class Workbench:
         return Said()
 
     async def forward_backward(
-        self, policy: str, data: Sequence[Datum], loss: str, settings: Mapping[str, Any], forward_only: bool
+        self,
+        policy: str,
+        data: Sequence[Datum],
+        loss: str,
+        settings: Mapping[str, Any],
+        forward_only: bool,
+        managed: Managed | None = None,
     ) -> Trained:
         """The sum of a loss and the log-probability of every target; adds to the gradient unless ``forward_only``."""
 
         def run() -> Trained:
             trainer = self._trainer(policy)
+            if forward_only and managed is not None:
+                return Trained(0.0, trainer.forward(data, managed.reference))
             if forward_only:
                 logprobs = trainer.forward(data, all_tokens=True)
                 return Trained(loss_value(loss, data, logprobs, settings), logprobs)
-            metrics, logprobs = trainer.forward_backward(data, loss, settings, all_tokens=True)
+            norm = PLAIN_SUM if managed is None else managed.norm
+            metrics, logprobs = trainer.forward_backward(data, loss, settings, norm, all_tokens=managed is None)
             self._gathered[policy] = self._gathered[policy].plus(data)
-            return Trained(metrics[f"loss/{loss}"], logprobs)
+            return Trained(metrics[f"loss/{loss}"], logprobs, metrics)
 
         return await self._in_training(run)
+
+    async def weight_change(self, policy: str) -> Said:
+        """L2 distance of the policy's weights from the base model's."""
+        change = await self._in_training(lambda: self._trainer(policy).weight_change())
+        return Said({"weight_change": change})
 
     async def optim_step(self, policy: str, params: AdamParams, divide_by: Divisor = "none") -> Stepped:
         """An update by the gradient so far, divided by what it was accumulated over."""

@@ -54,13 +54,18 @@ def _json(body: dict[str, Any], status: int = 200) -> Response:
 
 def _trained(result: Trained) -> wire.ForwardBackwardOutput:
     """Datums of another number of targets per position need a record of their own."""
-    out = wire.ForwardBackwardOutput(loss_fn_output_type="ArrayRecord", metrics={"loss:sum": result.loss})
+    out = wire.ForwardBackwardOutput(loss_fn_output_type="ArrayRecord", metrics=_metrics(result))
     start = 0
     for end in range(1, len(result.logprobs) + 1):
         if end == len(result.logprobs) or result.logprobs[end].shape[1:] != result.logprobs[start].shape[1:]:
             out.loss_fn_outputs.append(_record(result.logprobs[start:end]))
             start = end
     return out
+
+
+def _metrics(result: Trained) -> dict[str, float]:
+    """Clients merge the metrics of a batch's pieces by what stands behind the colon."""
+    return {"loss:sum": result.loss, **{f"{name}:sum": value for name, value in result.metrics.items()}}
 
 
 def _record(logprobs: Sequence[Floats]) -> wire.ArrayRecord:
@@ -83,7 +88,10 @@ def _sampled(result: Sampled) -> wire.SampleResponse:
 
 def _sequence(c: Completion) -> wire.SampledSequence:
     sequence = wire.SampledSequence(
-        stop_reason=_STOPS[c.stop], tokens=_bytes(c.tokens, "<i4"), logprobs=_bytes(c.logprobs, "<f4")
+        stop_reason=_STOPS[c.stop],
+        tokens=_bytes(c.tokens, "<i4"),
+        logprobs=_bytes(c.logprobs, "<f4"),
+        sampling_logprobs=_bytes(c.sampling_logprobs, "<f4"),
     )
     if c.top_ids is not None and c.top_logprobs is not None:
         sequence.topk_sampled_logprobs.CopyFrom(_top(c.top_ids, c.top_logprobs))

@@ -61,6 +61,11 @@ class ModelId(Body):
     model_id: str
 
 
+class WeightChange(Body):
+    model_id: str
+    seq_id: Seq
+
+
 class Adam(Body):
     learning_rate: Positive = 1e-4
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9

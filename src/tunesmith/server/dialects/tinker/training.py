@@ -9,11 +9,11 @@ from tunesmith.core.errors import UserError
 from tunesmith.core.types import AdamParams, Datum
 from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_body, read_json
-from tunesmith.server.dialects.datums import check_settings, loss_inputs, to_datum
+from tunesmith.server.dialects.datums import check_settings, loss_inputs, managed_settings, to_datum
 from tunesmith.server.dialects.tinker import schemas, tensors
 from tunesmith.server.dialects.tinker import wire_pb2 as wire
 from tunesmith.server.dialects.tinker.service import sessions_of
-from tunesmith.services.sessions import PolicyShape
+from tunesmith.services.sessions import Managed, PolicyShape
 from tunesmith.services.sessions.models import shape_of
 
 router = APIRouter()
@@ -91,10 +91,9 @@ async def forward_backward(request: Request, owner: Owner) -> dict[str, Any]:
     data = [_datum(i, d, message.loss_fn, model.vocab, model.context) for i, d in enumerate(message.data)]
     if not data:
         raise UserError("data", "is empty", "Send at least one datum")
-    settings = check_settings(message.loss_fn, _config(message))
-    loss = loss_inputs(message.loss_fn).runs_as or message.loss_fn
+    loss, settings, managed = _loss(message)
     request_id = sessions.models.forward_backward(
-        owner, message.model_id, message.seq_id, data, loss, settings, message.forward_only
+        owner, message.model_id, message.seq_id, data, loss, settings, message.forward_only, managed
     )
     return {"request_id": request_id, "model_id": message.model_id}
 
@@ -110,6 +109,13 @@ async def optim_step(request: Request, owner: Owner) -> dict[str, Any]:
     )
     request_id = sessions_of(request).models.optim_step(owner, body.model_id, body.seq_id, params)
     return {"request_id": request_id, "model_id": body.model_id}
+
+
+@router.post("/weight_change")
+async def weight_change(request: Request, owner: Owner) -> dict[str, Any]:
+    """Ours: how far the weights are from the base model's."""
+    body = await read_json(request, schemas.WeightChange)
+    return {"request_id": sessions_of(request).models.weight_change(owner, body.model_id, body.seq_id)}
 
 
 @router.post("/save_weights")
@@ -174,6 +180,14 @@ def _datum(i: int, datum: wire.Datum, loss: str, vocab: int, context: int) -> Da
     where = f"data[{i}]"
     named = {n: tensors.array(f"{where}.loss_fn_inputs.{n}", t) for n, t in datum.loss_fn_inputs.items()}
     return to_datum(where, loss, tensors.tokens(f"{where}.model_input", datum.model_input), named, vocab, context)
+
+
+def _loss(message: wire.ForwardBackwardRequest) -> tuple[str, dict[str, Any], Managed | None]:
+    """(loss, settings, how a managed job wants it) in the core's words."""
+    config = _config(message)
+    if message.loss_fn == "policy":
+        return "policy", *managed_settings(config)
+    return loss_inputs(message.loss_fn).runs_as or message.loss_fn, check_settings(message.loss_fn, config), None
 
 
 def _config(message: wire.ForwardBackwardRequest) -> dict[str, Any]:
