@@ -192,6 +192,7 @@ def hub(server: RunningServer) -> RunningServer:
     return server
 
 
+@pytest.mark.thorough
 def test_huggingface_hub_reads_it(hub: RunningServer, tmp_path: Path) -> None:
     assert json.loads(with_endpoint(hub, tmp_path, HUB_CLIENT)) == {
         "readme": README,
@@ -202,6 +203,7 @@ def test_huggingface_hub_reads_it(hub: RunningServer, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.thorough
 def test_transformers_loads_the_tokenizer(hub: RunningServer, tmp_path: Path) -> None:
     code = f"""
 from transformers import AutoTokenizer
@@ -214,6 +216,7 @@ print(tokenizer.encode("27+45", add_special_tokens=False))
     assert with_endpoint(hub, tmp_path, code) == str(own.encode("27+45", add_special_tokens=False).ids)
 
 
+@pytest.mark.thorough
 def test_datasets_loads_a_named_configuration(hub: RunningServer, tmp_path: Path) -> None:
     code = 'from datasets import load_dataset\nprint(load_dataset("openai/gsm8k", "main", split="train")["answer"])'
     assert with_endpoint(hub, tmp_path, code) in ("['2', '4']", "Column(['2', '4'])")

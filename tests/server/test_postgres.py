@@ -18,6 +18,7 @@ from tunesmith.services.keys import Keys
 from tunesmith.services.registry import EMBEDDED, Registry
 from tunesmith.services.store import open_store
 
+pytestmark = pytest.mark.thorough
 WRITES, WRITERS = 20, 3
 WRITER = """
 import sys

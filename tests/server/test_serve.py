@@ -21,6 +21,7 @@ from server.running import STOP_S, RunningServer
 
 from tunesmith.services.names import embedded_model
 
+pytestmark = pytest.mark.thorough
 TUNESMITH = str(Path(sys.executable).with_name("tunesmith"))
 PATHS_INFO = "/api/models/tunesmith/embedded/paths-info/main"
 
