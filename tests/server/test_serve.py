@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -118,6 +119,18 @@ def test_a_request_in_hand_is_finished_when_the_server_is_told_to_stop(tmp_path:
         assert server.process.wait(STOP_S) == 0
     finally:
         server.kill()
+
+
+def test_a_small_answer_does_not_wait_for_more(server: RunningServer) -> None:
+    """Nagle's algorithm and delayed acknowledgements together would cost 40 ms each time."""
+    caller = connection(server)
+    took = []
+    for _ in range(20):
+        began = time.perf_counter()
+        caller.request("GET", "/healthz")
+        assert caller.getresponse().read() == b'{"status":"ok"}'
+        took.append(time.perf_counter() - began)
+    assert median(took) < 0.03
 
 
 def memory_of(server: RunningServer) -> int:

@@ -97,8 +97,9 @@ def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError, OverflowError) as e:
         raise UserError("host", f"{settings.host!r} is no address: {e}", "Give one, such as 127.0.0.1") from None
-    family, _, _, _, address = found[0]
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
+    # The protocol is named, because asyncio sends small answers at once only on sockets that say they are TCP.
+    family, kind, protocol, _, address = found[0]
+    with socket.socket(family, kind, protocol) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
