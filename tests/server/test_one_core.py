@@ -1,4 +1,4 @@
-"""One core: the recipe of managed RFT over the HTTP Training API computes what it computes in process, digit by digit."""
+"""One core: the recipe of managed RFT over HTTP computes what it computes in process, to the last digit."""
 
 import asyncio
 from dataclasses import replace

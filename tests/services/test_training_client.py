@@ -12,6 +12,9 @@ from tunesmith import TrainingClient
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.core.shift import sequence_to_datum
 from tunesmith.core.types import AdamParams, Norm, SamplingParams
+from tunesmith.models.folder import load_model
+from tunesmith.models.lora import new_adapter
+from tunesmith.models.peft_format import save_adapter
 from tunesmith.recipes.schedule import schedule
 from tunesmith.services import worker
 from tunesmith.spec import METHODS, build_spec
@@ -168,6 +171,14 @@ def test_an_exported_adapter_is_where_another_starts(client, root, tmp_path):
     assert warm.version == 0
     with pytest.raises(UserError, match="has rank 4, lora_rank is 8"):
         TrainingClient(str(root / "model"), lora_rank=8, warm_start_from=str(tmp_path / "adapter"))
+
+
+def test_a_job_does_not_start_from_an_adapter_of_some_layers(root, tmp_path):
+    model = load_model(root / "model", torch.device("cpu"), torch.float32)
+    partial = new_adapter(model.targets(mlp=False), 8, 0, torch.device("cpu"))
+    save_adapter(partial, tmp_path / "partial", "base")
+    with pytest.raises(UserError, match="adapts only some linear layers, not layers.0.down"):
+        TrainingClient(str(root / "model"), lora_rank=8, warm_start_from=str(tmp_path / "partial"))
 
 
 def test_all_weights(root, tmp_path):

@@ -66,11 +66,13 @@ class _SelectedLogprobs(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, targets, temperature, a, b, normaliser = ctx.saved_tensors
         needs_hidden, needs_weight, _, _, needs_a, needs_b = ctx.needs_input_grad
-        d_hidden = torch.empty_like(hidden) if needs_hidden else None
+        d_hidden = torch.zeros_like(hidden) if needs_hidden else None
         d_weight = torch.zeros_like(weight) if needs_weight else None
         d_a = torch.zeros_like(a) if needs_a else None
         d_b = torch.zeros_like(b) if needs_b else None
         for rows in _chunks(len(hidden), weight):
+            if not grad[rows].any():  # a prompt that is scored but not trained costs nothing here
+                continue
             h = hidden[rows]
             p = _logits(h, weight, temperature[rows], a, b).sub_(normaliser[rows]).exp_()
             total = grad[rows] if grad.shape[1] == 1 else grad[rows].sum(1, keepdim=True)

@@ -75,7 +75,7 @@ def build_engine(
     adapter = None
     if lora_rank and warm_start is not None:
         adapter = load_adapter(warm_start, model)
-        _same_shape(adapter, lora_rank, lora_head, warm_start)
+        _same_shape(adapter, model, lora_rank, lora_head, warm_start)
     elif lora_rank:
         adapter = new_adapter(model.targets(lora_head), lora_rank, seed_of(seed, "adapter"), where)
     policy = Policy(model, adapter, base, warm=warm_start is not None, reference=reference)
@@ -83,13 +83,16 @@ def build_engine(
     return Engine(renderer, LocalTrainer(policy, TOKENS_PER_PASS[where.type]), sampler, model)
 
 
-def _same_shape(adapter: Adapter, rank: int, head: bool, folder: Path) -> None:
+def _same_shape(adapter: Adapter, model: Decoder, rank: int, head: bool, folder: Path) -> None:
     """Refuse settings that the adapter to start from would override."""
     if adapter.rank != rank:
         raise UserError(str(folder), f"has rank {adapter.rank}, lora_rank is {rank}", f"Set lora_rank: {adapter.rank}")
     if ("head" in adapter.pairs) != head:
         has = "adapts" if not head else "does not adapt"
         raise UserError(str(folder), f"{has} the head, lora_head is {head}", f"Set lora_head: {not head}")
+    if missing := sorted({t.name for t in model.targets(head)} - set(adapter.pairs)):
+        problem = f"adapts only some linear layers, not {missing[0]}"
+        raise UserError(str(folder), problem, "Start from an adapter of all of them: a job trains them all")
 
 
 def engine_of(spec: TrainSpec) -> Engine:

@@ -6,7 +6,7 @@ Numbers cross as float32 and float64, bit by bit: a recipe over these sockets co
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -184,13 +184,14 @@ class HttpSampler:
 
     async def sample(self, prompt: Ints, params: SamplingParams, n: int) -> list[Completion]:
         weights = self._weights
-        given = {
+        ids = None if params.stop_ids is None else list(params.stop_ids)
+        given: dict[str, Any] = {
             "max_tokens": params.max_tokens,
             "temperature": params.temperature,
             "top_p": params.top_p,
             "top_k": params.top_k or -1,
             "seed": params.seed,
-            "stop": list(params.stop) or (None if params.stop_ids is None else list(params.stop_ids)),
+            "stop": list(params.stop) or ids,
         }
         response = await self._ask(weights, prompt, {"sampling_params": given, "num_samples": n})
         return [_completion(s, weights.version) for s in response.sequences]
@@ -228,7 +229,7 @@ def _logprobs(out: wire.ForwardBackwardOutput) -> list[Floats]:
         tensor = record.fields["logprobs"]
         ends = np.frombuffer(tensor.offsets, "<i8") // 4
         flat = np.frombuffer(tensor.data, "<f4")
-        found += [flat[a:b].reshape(-1, *tensor.trailing_shape) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        found += [flat[a:b].reshape(-1, *tensor.trailing_shape) for a, b in pairwise(ends)]
     return found
 
 
