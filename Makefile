@@ -13,6 +13,12 @@ demo: $(VENV)/run.stamp        ## install, then the main job: reinforcement fine
 test: $(VENV)/dev.stamp        ## every test but those that take minutes
 	$(BIN)/pytest -m "not slow and not gpu" -n 2
 
+clients: $(BIN)/python         ## the clients that some tests drive, in environments of their own; without them those are skipped
+	$(BIN)/python scripts/client_environments.py
+
+method-matrix: $(VENV)/dev.stamp clients ## docs/method_matrix.md anew, from what the Tinker SDK finds
+	$(BIN)/pytest tests/clients/test_method_matrix.py --write-matrix
+
 slow: $(VENV)/dev.stamp        ## the tests that take minutes
 	$(BIN)/pytest -m "slow and not gpu" -n 2
 
@@ -30,6 +36,9 @@ bench: $(VENV)/bench.stamp     ## against TRL on this machine; writes bench/RESU
 
 bench-gpu: $(VENV)/bench.stamp ## the same on a CUDA device, where there is one
 	$(BIN)/python -m bench.gpu
+
+bench-serve: $(VENV)/dev.stamp clients ## `tunesmith serve` under the load of real clients; writes bench/SERVING.md
+	$(BIN)/python -m bench.serve
 
 embedded-model: $(VENV)/dev.stamp ## train the model that ships with the package, from nothing
 	$(BIN)/python scripts/make_embedded_model.py
@@ -54,4 +63,4 @@ $(VENV)/bench.stamp: $(VENV)/dev.stamp
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-clients build dist .pytest_cache .mypy_cache .ruff_cache
