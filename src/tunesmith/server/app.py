@@ -8,12 +8,14 @@ from fastapi import FastAPI
 
 from tunesmith import __version__
 from tunesmith.server import errors, files, hub, monitoring
-from tunesmith.server.dialects import tinker
+from tunesmith.server.dialects import fireworks, tinker
 from tunesmith.server.settings import ServerSettings
 from tunesmith.services.keys import Keys
 from tunesmith.services.registry import Registry
+from tunesmith.services.renderers import Renderers
 from tunesmith.services.sessions import Sessions
 from tunesmith.services.store import open_store
+from tunesmith.services.trainers import Trainers
 
 
 def create_app(settings: ServerSettings) -> FastAPI:
@@ -27,7 +29,8 @@ def create_app(settings: ServerSettings) -> FastAPI:
     )
     store = open_store(settings.store_url)
     app.state.settings, app.state.store, app.state.stopping = settings, store, asyncio.Event()
-    app.state.keys, app.state.registry = Keys(store), Registry(store)
+    app.state.keys, app.state.registry, app.state.trainers = Keys(store), Registry(store), Trainers(store)
+    app.state.renderers = Renderers(app.state.registry)
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     _include_dialects(app)
@@ -40,6 +43,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
 def _include_dialects(app: FastAPI) -> None:
     """The routes of each wire."""
     app.include_router(tinker.router)
+    app.include_router(fireworks.router)
 
 
 @asynccontextmanager

@@ -6,8 +6,9 @@ from fastapi import Depends, Request
 
 from tunesmith.core.errors import UserError
 from tunesmith.server.errors import refusal
-from tunesmith.services.keys import Keys
+from tunesmith.services.keys import PREFIX, Keys
 
+FIREWORKS = "fw_"
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tunesmith"'}
 
 
@@ -26,10 +27,16 @@ async def owner_of(request: Request) -> str:
 
 
 def _key_of(request: Request) -> str:
+    """The key that was sent; ``fw_`` before its secret part is as good as ``tml-``.
+
+    Tinker's client refuses other keys than ``tml-``, Fireworks' takes those for a stranger's and does without.
+    """
     if "x-api-key" in request.headers:
-        return request.headers["x-api-key"].strip()
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
+        key = request.headers["x-api-key"].strip()
+    else:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        key = key.strip() if scheme.lower() == "bearer" else ""
+    return PREFIX + key.removeprefix(FIREWORKS) if key.startswith(FIREWORKS) else key
 
 
 Owner = Annotated[str, Depends(owner_of)]

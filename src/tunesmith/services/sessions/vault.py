@@ -8,7 +8,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from tunesmith.core.errors import Denied, NotFound, UserError
 from tunesmith.services.sessions.rows import CheckpointRow, ModelRow, now
@@ -127,16 +127,30 @@ class Vault:
         self, owner: str, model_id: str | None = None, limit: int = 100, offset: int = 0
     ) -> tuple[Sequence[CheckpointRow], int]:
         """(newest first, how many there are in all)."""
-        where = [
-            CheckpointRow.owner == owner,
-            (CheckpointRow.expires_at.is_(None)) | (CheckpointRow.expires_at > now()),
-        ]
+        where = [CheckpointRow.owner == owner, _not_expired()]
         if model_id is not None:
             where.append(CheckpointRow.model_id == model_id)
         newest = select(CheckpointRow).where(*where).order_by(CheckpointRow.created_at.desc(), CheckpointRow.path)
         with self.store.begin() as db:
             total = db.scalar(select(func.count()).select_from(CheckpointRow).where(*where)) or 0
             return db.scalars(newest.limit(limit).offset(offset)).all(), total
+
+    def named(self, owner: str, kind: str, name: str, models: Sequence[str] = ()) -> Sequence[CheckpointRow]:
+        """The owner's checkpoints of that name, of some models or of all; newest first."""
+        where = [CheckpointRow.owner == owner, CheckpointRow.kind == kind, CheckpointRow.name == name, _not_expired()]
+        if models:
+            where.append(CheckpointRow.model_id.in_(models))
+        with self.store.begin() as db:
+            return db.scalars(select(CheckpointRow).where(*where).order_by(CheckpointRow.created_at.desc())).all()
+
+    def of_models(self, owner: str, models: Sequence[str] | None = None) -> Sequence[CheckpointRow]:
+        """The owner's checkpoints, of some models or of all; oldest first."""
+        where = [CheckpointRow.owner == owner, _not_expired()]
+        if models is not None:
+            where.append(CheckpointRow.model_id.in_(models))
+        oldest = select(CheckpointRow).where(*where).order_by(CheckpointRow.created_at, CheckpointRow.path)
+        with self.store.begin() as db:
+            return db.scalars(oldest).all()
 
     def delete(self, path: str, owner: str) -> None:
         row = self.find(path, owner, write=True)
@@ -182,6 +196,10 @@ class Vault:
         with self.store.begin() as db:
             row = db.get(CheckpointRow, path)
         return None if row is None or (row.expires_at is not None and row.expires_at <= now()) else row
+
+
+def _not_expired() -> ColumnElement[bool]:
+    return (CheckpointRow.expires_at.is_(None)) | (CheckpointRow.expires_at > now())
 
 
 def check_ttl(ttl_seconds: int | None) -> None:

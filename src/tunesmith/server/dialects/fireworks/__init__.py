@@ -1,0 +1,15 @@
+"""The wire of Fireworks' Training SDK: JSON in, futures out; and the completions that its sampler reads."""
+
+from fastapi import APIRouter
+
+from tunesmith.server.dialects.fireworks import accounts, checkpoints, completions, service, training
+
+router = APIRouter()
+for root in ("/training/v1/serverless", "/training/v1/rlorTrainerJobs/{account}/{job}"):
+    for part in (service, training, checkpoints):
+        router.include_router(part.router, prefix=f"{root}/api/v1")
+for root in ("", "/training/v1/serverless"):
+    router.include_router(completions.router, prefix=f"{root}/inference/v1")
+router.include_router(accounts.router)
+
+__all__ = ["router"]

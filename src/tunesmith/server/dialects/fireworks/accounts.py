@@ -1,0 +1,102 @@
+"""Routes of the control plane that training needs: accounts, models, and sessions of the serverless mode."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import Request, Response
+
+from tunesmith.core.errors import NotFound, UserError
+from tunesmith.models.config import read_config
+from tunesmith.server.auth import Owner
+from tunesmith.server.body import read_json
+from tunesmith.server.dialects.fireworks import names, schemas
+from tunesmith.server.dialects.fireworks.envelope import new_router
+from tunesmith.server.dialects.fireworks.place import Here
+from tunesmith.services.sessions.rows import CheckpointRow
+
+router = new_router()
+TYPES = {names.WEIGHTS: "CHECKPOINT_TYPE_TRAINING_LORA", names.SAMPLER_WEIGHTS: "CHECKPOINT_TYPE_INFERENCE_LORA"}
+
+
+@router.get("/verifyApiKey")
+async def verify_api_key(owner: Owner) -> Response:
+    return Response("{}", headers={"x-fireworks-account-id": names.account_of(owner)}, media_type="application/json")
+
+
+@router.get("/v1/accounts")
+async def accounts(owner: Owner) -> dict[str, Any]:
+    """The key's own, which is the only one it can do anything with."""
+    return {"accounts": [_account(owner)], "nextPageToken": "", "totalSize": 1}
+
+
+@router.get("/v1/accounts/{account}")
+async def account(owner: Owner, account: str) -> dict[str, Any]:
+    names.check_account(owner, account)
+    return _account(owner)
+
+
+@router.get("/v1/accounts/{account}/models/{model}")
+async def model(request: Request, owner: Owner, account: str, model: str) -> dict[str, Any]:
+    """A base model that is registered under such a name; with it, whether it has experts."""
+    found = request.app.state.registry.find(f"accounts/{account}/models/{model}")
+    config = read_config(found.folder)
+    return {
+        "name": found.name,
+        "state": "READY",
+        "kind": "HF_BASE_MODEL",
+        "contextLength": found.max_context,
+        "baseModelDetails": {"moe": config.moe is not None},
+    }
+
+
+@router.delete("/v1/accounts/{account}/trainingSessions/{session_id}")
+async def delete_session(here: Here, account: str, session_id: str) -> dict[str, Any]:
+    """The session's models leave memory; its checkpoints stay. Twice is as good as once."""
+    names.check_account(here.owner, account)
+    here.sessions.end(here.owner, session_id, "success")
+    return {}
+
+
+@router.get("/v1/accounts/{account}/trainingSessions/{session_id}/checkpoints")
+async def session_checkpoints(here: Here, account: str, session_id: str) -> dict[str, Any]:
+    """All that its models saved, oldest first, on one page."""
+    names.check_account(here.owner, account)
+    session = here.sessions.clients.find(here.owner, session_id)
+    parent = f"accounts/{account}/trainingSessions/{session.id}"
+    rows = here.sessions.vault.of_models(here.owner, here.models_in(session.id))
+    listed = [checkpoint(parent, row) for row in rows]
+    return {"trainingSessionCheckpoints": listed, "nextPageToken": "", "totalSize": len(listed)}
+
+
+@router.post("/v1/accounts/{account}/trainingSessions/{session_id}/checkpoints/{name}:promote")
+async def promote(request: Request, here: Here, account: str, session_id: str, name: str) -> dict[str, Any]:
+    names.check_account(here.owner, account)
+    session = here.sessions.clients.find(here.owner, session_id)
+    near = [here.models_in(session.id)]
+    row = names.find_checkpoint(here.sessions, here.owner, name, (names.SAMPLER_WEIGHTS,), near)
+    await read_json(request, schemas.Promote)
+    raise not_promotable(row)
+
+
+def not_promotable(row: CheckpointRow) -> UserError:
+    """A registered model is a folder of all weights; what was trained is an adapter."""
+    mend = "Sample it by its checkpoint's name, which is kept until you delete it"
+    return UserError(row.name, f"is an adapter of rank {row.rank}: only whole models have a name of their own", mend)
+
+
+def checkpoint(parent: str, row: CheckpointRow) -> dict[str, Any]:
+    """One checkpoint as the control plane shows it."""
+    if row.kind not in TYPES:
+        raise NotFound(row.path, "no such checkpoint", "List those there are")
+    saved = datetime.fromtimestamp(row.created_at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {
+        "name": f"{parent}/checkpoints/{row.name}",
+        "createTime": saved,
+        "updateTime": saved,
+        "checkpointType": TYPES[row.kind],
+        "promotable": False,
+    }
+
+
+def _account(owner: str) -> dict[str, Any]:
+    return {"name": f"accounts/{names.account_of(owner)}", "displayName": owner, "state": "READY"}
