@@ -177,7 +177,7 @@ def test_a_job_does_not_start_from_an_adapter_of_some_layers(root, tmp_path):
     model = load_model(root / "model", torch.device("cpu"), torch.float32)
     partial = new_adapter(model.targets(mlp=False), 8, 0, torch.device("cpu"))
     save_adapter(partial, tmp_path / "partial", "base")
-    with pytest.raises(UserError, match="adapts only some linear layers, not layers.0.down"):
+    with pytest.raises(UserError, match=r"adapts only some linear layers, not layers\.0\.down"):
         TrainingClient(str(root / "model"), lora_rank=8, warm_start_from=str(tmp_path / "partial"))
 
 

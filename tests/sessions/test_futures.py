@@ -8,6 +8,7 @@ import pytest
 from tunesmith.core.errors import Denied, NotFound
 from tunesmith.core.types import Completion, PromptScores
 from tunesmith.services.sessions import futures as module
+from tunesmith.services.sessions.finished import FinishedLog
 from tunesmith.services.sessions.futures import Futures
 from tunesmith.services.sessions.results import Failed, Said, Sampled, Stepped, Trained, from_bytes, to_bytes
 
@@ -89,3 +90,19 @@ def test_results_survive_the_disk(result):
     back = from_bytes(to_bytes(result))
     assert type(back) is type(result) and repr(back) == repr(result)
     assert to_bytes(back) == to_bytes(result)
+
+
+def test_news_of_many_requests_at_once():
+    async def main():
+        log, futures, stopping = FinishedLog(), Futures(), asyncio.Event()
+        assert (await log.after(0, 0, stopping))[0] == []
+        for name in ("s:sample:0:0", "s:sample:0:1"):
+            log.add(futures.open(name, "ann"))
+        first, seen = await log.after(0, 60, stopping)
+        asyncio.get_running_loop().call_later(0.01, log.add, futures.open("s:sample:0:2", "ann"))
+        second, newest = await log.after(seen, 60, stopping)
+        again, _ = await log.after(seen, 0, stopping)
+        assert newest == seen + 1 and again == second
+        return [f.request_id[-1] for f in first], [f.request_id[-1] for f in second]
+
+    assert asyncio.run(main()) == (["0", "1"], ["2"])

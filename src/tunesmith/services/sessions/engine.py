@@ -5,6 +5,7 @@ import socket
 import sys
 from itertools import count
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from tunesmith.services.sessions.results import Failed, Result
@@ -28,6 +29,12 @@ class Engine:
         self._starting = asyncio.Lock()
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._last_used = monotonic()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the last call; 0 while one runs or the process is not there."""
+        return 0.0 if self._waiting or self._writer is None else monotonic() - self._last_used
 
     @property
     def pid(self) -> int | None:
@@ -57,6 +64,7 @@ class Engine:
             raise
         finally:
             self._waiting.pop(number, None)
+            self._last_used = monotonic()
 
     async def stop(self) -> None:
         """Close the socket, at which the process ends."""

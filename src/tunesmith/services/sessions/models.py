@@ -221,7 +221,7 @@ class Models:
 
     def placeholder(self, owner: str, session_id: str, number: int, source: CheckpointRow) -> ModelRow:
         """A model that is nothing but a name for copied checkpoints, of the shape of their source."""
-        self.clients.check(owner, session_id)
+        self.clients.find(owner, session_id)
         row = ModelRow(
             id=f"{session_id}:train:{number}",
             session_id=session_id,

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import shutil
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 from tunesmith.core.errors import Conflict, Denied, NotFound, UserError
 from tunesmith.core.types import Ints, PromptScoring, SamplingParams
 from tunesmith.services.sessions.clients import Clients
+from tunesmith.services.sessions.engine import Engine
 from tunesmith.services.sessions.engines import Engines
+from tunesmith.services.sessions.finished import FinishedLog
 from tunesmith.services.sessions.futures import Future, Futures
 from tunesmith.services.sessions.models import Models
 from tunesmith.services.sessions.results import Failed, Said, Sampled
@@ -19,6 +22,8 @@ from tunesmith.services.sessions.vault import Vault
 from tunesmith.services.store import Store
 
 log = logging.getLogger(__name__)
+SEQ_OF_CLONE = 1_000_000_000
+"""Sequence numbers of a sampler's n-th clone begin at n times this."""
 MOST_SAMPLES = 1024
 """Completions of one request."""
 
@@ -51,6 +56,7 @@ class Samplers:
         self.sampled_tokens = 0
         self._live: dict[str, LiveSampler] = {}
         self._running: dict[str, asyncio.Task[Any]] = {}
+        self._finished: dict[tuple[str, int], FinishedLog] = {}
 
     def create(
         self, owner: str, session_id: str, number: int, base_model: str | None, model_path: str | None
@@ -157,6 +163,16 @@ class Samplers:
         task.add_done_callback(lambda _: self._running.pop(request_id, None))
         return request_id
 
+    def finished(self, owner: str, sampler_id: str, clone: int) -> FinishedLog:
+        """Requests of one clone of a sampler (0 for the sampler itself) that are done."""
+        self.find(owner, sampler_id)
+        return self._finished.setdefault((sampler_id, clone), FinishedLog())
+
+    def note_finished(self, future: Future) -> None:
+        """Enter a finished request where its clone asks for news."""
+        sampler_id, _, seq = future.request_id.rpartition(":")
+        self._finished.setdefault((sampler_id, int(seq) // SEQ_OF_CLONE), FinishedLog()).add(future)
+
     def cancel(self, owner: str, request_id: str) -> None:
         """Stop a request that is still running; one that is done stays as it is."""
         self.futures.find(request_id, owner)
@@ -175,9 +191,19 @@ class Samplers:
     def free(self, session_id: str, for_good: bool) -> None:
         """Let go of a session's samplers; snapshots without a name go from the disk too when it is for good."""
         for sampler_id in [i for i, live in self._live.items() if live.row.session_id == session_id]:
-            key = self._live.pop(sampler_id).row.weights
-            if for_good and key.startswith(f"{session_id}:sample:"):
-                shutil.rmtree(self._snapshot(key), ignore_errors=True)
+            row = self._live.pop(sampler_id).row
+            if for_good and row.weights.startswith(f"{session_id}:sample:"):
+                engine = self.engines.of(row.base_model)
+                engine.turns.add(row.weights, self._dropping(engine, row.weights))
+        for log_of in [key for key in self._finished if key[0].startswith(f"{session_id}:")]:
+            del self._finished[log_of]
+
+    def _dropping(self, engine: Engine, key: str) -> Callable[[], Awaitable[None]]:
+        async def job() -> None:
+            await engine.call("drop_weights", key=key)
+            shutil.rmtree(self._snapshot(key), ignore_errors=True)
+
+        return job
 
     async def _run(
         self,
@@ -194,6 +220,7 @@ class Samplers:
         except asyncio.CancelledError:
             result = Failed("the request was cancelled", "user")
         future.finish(result)
+        self.note_finished(future)
 
     async def _answer(
         self,

@@ -20,6 +20,8 @@ from tunesmith.services.store import Store
 log = logging.getLogger(__name__)
 ROUND_SECONDS = 15.0
 """How often lost clients, expired checkpoints and results nobody needs any more are looked for."""
+REST_SECONDS = 900.0
+"""An engine without work and policies gives back its memory after so long."""
 DRAIN_SECONDS = 60.0
 """How long a stopping server lets queued work go on."""
 
@@ -41,7 +43,10 @@ class Sessions:
         self.vault.sweep_orphans()
         with self.store.begin() as db:
             for row in db.query(ResultRow):
-                self.futures.open(row.request_id, row.owner).finish(from_bytes(row.body))
+                future = self.futures.open(row.request_id, row.owner)
+                future.finish(from_bytes(row.body))
+                if ":sample:" in row.request_id:
+                    self.samplers.note_finished(future)
                 db.delete(row)
         self._rounds = asyncio.create_task(self._keep_house())
 
@@ -89,6 +94,14 @@ class Sessions:
             "sampled_tokens": self.samplers.sampled_tokens,
         }
 
+    async def _rest(self) -> None:
+        """End engines that nobody has used for a while and that hold no policy; the next call starts them again."""
+        for engine in self.engines:
+            holds = any(self.engines.of(m.base_model) is engine for m in self.models.live())
+            if engine.idle_s > REST_SECONDS and not holds and not engine.turns.busy:
+                await engine.call("park_weights")
+                await engine.stop()
+
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(ROUND_SECONDS)
@@ -99,5 +112,6 @@ class Sessions:
                     self.samplers.free(session_id, for_good=False)
                 self.vault.sweep()
                 self.futures.prune()
+                await self._rest()
             except Exception:
                 log.exception("housekeeping failed; trying again in %s s", ROUND_SECONDS)

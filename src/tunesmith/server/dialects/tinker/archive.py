@@ -12,8 +12,8 @@ from tunesmith.server import files
 from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_json
 from tunesmith.server.dialects.tinker import schemas
-from tunesmith.server.dialects.tinker.service import sessions_of
-from tunesmith.services.sessions import Sessions
+from tunesmith.server.dialects.tinker.service import refuse_token, sessions_of
+from tunesmith.services.sessions import Introduction, Sessions
 from tunesmith.services.sessions.clients import LOST
 from tunesmith.services.sessions.rows import CheckpointRow, ModelRow, SessionRow
 
@@ -102,10 +102,16 @@ async def copy_weights(request: Request, owner: Owner) -> dict[str, Any]:
     """The same weights as a checkpoint of another model of the owner's, which the copy makes where there is none."""
     body = await read_json(request, schemas.CopyWeights)
     sessions = sessions_of(request)
+    refuse_token(body.weights_access_token)
     source = sessions.vault.find(body.source_path, owner)
-    if body.session_id is None or body.model_seq_id is None:
-        raise UserError("copy_weights", "names no session to copy into", "Send session_id and model_seq_id")
-    model = sessions.models.placeholder(owner, body.session_id, body.model_seq_id, source)
+    session_id, number = body.session_id, body.model_seq_id
+    if session_id is None or number is None:
+        if body.destination_project_id is None:
+            mend = "Send session_id and model_seq_id, or destination_project_id"
+            raise UserError("copy_weights", "names no place for the copy", mend)
+        session_id, number = sessions.clients.begin(owner, Introduction(project_id=body.destination_project_id)), 0
+        sessions.clients.end(owner, session_id, "success")
+    model = sessions.models.placeholder(owner, session_id, number, source)
     saving = sessions.vault.saving(model.id, source.kind, source.name, ttl_seconds=body.ttl_seconds)
     return {"tinker_path": sessions.vault.copy(source, model, saving).path}
 

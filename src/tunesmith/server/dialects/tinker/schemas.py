@@ -120,6 +120,7 @@ class LoadWeights(Body):
     seq_id: Seq | None = None
     optimizer_config: Optimizer = Optimizer()
     user_metadata: Metadata | None = None
+    weights_access_token: str | None = None
 
 
 class CreateSampler(Body):
@@ -177,6 +178,17 @@ class RetrieveFuture(Body):
     allow_metadata_only: bool = False
 
 
+class SamplingTarget(Body):
+    sampling_session_id: str
+    cloned_sampler_id: Annotated[int, Field(ge=0)] = 0
+
+
+class RetrieveFutures(Body):
+    target: SamplingTarget
+    prev_cursor: int = 0
+    timeout: Annotated[float, Field(ge=0)] | None = None
+
+
 class CancelFuture(Body):
     request_id: str
 
@@ -187,6 +199,8 @@ class WeightsInfo(Body):
 
 class CopyWeights(Body):
     source_path: str
+    destination_project_id: str | None = None
+    weights_access_token: str | None = None
     session_id: str | None = None
     model_seq_id: Seq | None = None
     ttl_seconds: int | None = None

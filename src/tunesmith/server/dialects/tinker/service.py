@@ -4,11 +4,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from tunesmith.core.errors import UserError
 from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_body, read_json
 from tunesmith.server.dialects.tinker import schemas
 from tunesmith.server.dialects.tinker.answers import answer, pending
 from tunesmith.services.sessions import Introduction, Sessions
+from tunesmith.services.sessions.results import Failed
 
 router = APIRouter()
 POLL_SECONDS = 25.0
@@ -22,6 +24,7 @@ CONFIG = {
     "fwdbwd_max_chunk_bytes_count": 800_000,
     "parallel_fwdbwd_chunks": True,
     "proto_compress_fwdbwd": False,
+    # One poll per request: a client that asks for all news at once would wait for ever after a crash of the server.
     "sample_use_retrieve_futures": False,
     "sample_join_sampling_session": True,
     "custom_loss_server_side": False,
@@ -36,6 +39,12 @@ SUBSTITUTE = (
 def sessions_of(request: Request) -> Sessions:
     sessions: Sessions = request.app.state.sessions
     return sessions
+
+
+def refuse_token(token: str | None) -> None:
+    """Tokens for other accounts' weights are the hosted service's."""
+    if token is not None:
+        raise UserError("weights_access_token", "is not known here", "Ask the owner to publish the checkpoint")
 
 
 @router.get("/healthz")
@@ -103,6 +112,17 @@ async def retrieve_future(request: Request, owner: Owner) -> Response:
     if future.result is None:
         return pending(future, sessions)
     return answer(future.request_id, future.result, body.allow_metadata_only)
+
+
+@router.post("/retrieve_futures")
+async def retrieve_futures(request: Request, owner: Owner) -> dict[str, Any]:
+    """What is new among the requests of a sampler; waits for the first when nothing is."""
+    body = await read_json(request, schemas.RetrieveFutures)
+    log = sessions_of(request).samplers.finished(owner, body.target.sampling_session_id, body.target.cloned_sampler_id)
+    seconds = POLL_SECONDS if body.timeout is None else min(body.timeout, POLL_SECONDS)
+    done, cursor = await log.after(body.prev_cursor, seconds, request.app.state.stopping)
+    states = {f.request_id: "failed" if isinstance(f.result, Failed) else "finished" for f in done}
+    return {"completions": [{"state": s, "request_id": i} for i, s in states.items()], "cursor": cursor}
 
 
 @router.post("/cancel_future", status_code=204)

@@ -12,7 +12,7 @@ from tunesmith.server.body import read_body, read_json
 from tunesmith.server.dialects.datums import check_settings, loss_inputs, managed_settings, to_datum
 from tunesmith.server.dialects.tinker import schemas, tensors
 from tunesmith.server.dialects.tinker import wire_pb2 as wire
-from tunesmith.server.dialects.tinker.service import sessions_of
+from tunesmith.server.dialects.tinker.service import refuse_token, sessions_of
 from tunesmith.services.sessions import Managed, PolicyShape
 from tunesmith.services.sessions.models import shape_of
 
@@ -40,6 +40,7 @@ async def load_weights(request: Request, owner: Owner) -> dict[str, Any]:
     """Into a new model of a session, whose shape the checkpoint gives, or into one that is there."""
     body = await read_json(request, schemas.LoadWeights)
     sessions = sessions_of(request)
+    refuse_token(body.weights_access_token)
     start = sessions.vault.find(body.path, owner)
     if body.session_id is not None and body.model_seq_id is not None:
         _check_optimizer(body.optimizer_config)

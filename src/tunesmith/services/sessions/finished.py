@@ -1,0 +1,34 @@
+"""Which requests of a sampler are done, as a list that grows: clients with many ask for all news at once."""
+
+import asyncio
+from collections import deque
+from time import time
+
+from tunesmith.services.sessions.futures import Future
+
+
+class FinishedLog:
+    """Finished requests in their order, numbered; what a client has seen is forgotten."""
+
+    def __init__(self) -> None:
+        self._entries: deque[tuple[int, Future]] = deque()
+        # Numbers go on over a restart of the server: what a client saw before is older than anything now.
+        self._count = int(time() * 1000)
+        self._news = asyncio.Event()
+
+    def add(self, future: Future) -> None:
+        self._count += 1
+        self._entries.append((self._count, future))
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def after(self, seen: int, seconds: float, stopping: asyncio.Event) -> tuple[list[Future], int]:
+        """(finished since number ``seen``, the newest number); waits for the first when there is none."""
+        while self._entries and self._entries[0][0] <= seen:
+            self._entries.popleft()
+        if not self._entries and seconds > 0:
+            events = [asyncio.ensure_future(e.wait()) for e in (self._news, stopping)]
+            await asyncio.wait(events, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            for event in events:
+                event.cancel()
+        return [future for _, future in self._entries], self._count
