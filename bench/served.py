@@ -1,0 +1,92 @@
+"""A `tunesmith serve` for the benchmark: a process group in a folder of its own, and how much memory it holds."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.request import urlopen
+
+START_S = 60.0
+MB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that answers."""
+
+    base_url: str
+    key: str
+    group: int
+    """Id of its process group."""
+
+    def memory_mb(self) -> float:
+        """Memory of all its processes, what they share counted once."""
+        return sum(_own_bytes(pid) for pid in self._members()) / MB
+
+    def _members(self) -> Iterator[int]:
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                pid = int(entry.name)
+                try:
+                    if os.getpgid(pid) == self.group:
+                        yield pid
+                except ProcessLookupError:
+                    continue
+
+
+def _own_bytes(pid: int) -> int:
+    """Proportional set size; a process that has just ended holds nothing."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0
+    found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+@contextmanager
+def served() -> Iterator[Served]:
+    """Start a server on a free port; end it and its processes afterwards."""
+    with TemporaryDirectory() as folder:
+        log = Path(folder, "log.txt")
+        command = [str(Path(sys.executable).with_name("tunesmith")), "serve", "--port", "0"]
+        environment = {**os.environ, "HOME": folder, "OMP_NUM_THREADS": "1"}
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [*command, "--data-dir", str(Path(folder, "data"))],
+                stdout=out,
+                stderr=out,
+                env=environment,
+                start_new_session=True,
+            )
+        try:
+            yield _when_ready(log, process)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _when_ready(log: Path, process: "subprocess.Popen[bytes]") -> Served:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        said = log.read_text("utf-8")
+        address, key = re.search(r"serves on (http://\S+:\d+),", said), re.search(r"TINKER_API_KEY=(\S+)", said)
+        if address and key and _healthy(address[1]):
+            return Served(address[1], key[1], process.pid)
+        time.sleep(0.1)
+    raise SystemExit(f"the server did not start:\n{log.read_text('utf-8')}")
+
+
+def _healthy(address: str) -> bool:
+    try:
+        with urlopen(f"{address}/healthz", timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
