@@ -136,6 +136,12 @@ class Trainers:
             db.add(row)
         return row
 
+    def deployments(self, owner: str) -> Sequence[DeploymentRow]:
+        """Newest first."""
+        newest = select(DeploymentRow).where(DeploymentRow.owner == owner).order_by(DeploymentRow.created_at.desc())
+        with self._store.begin() as db:
+            return db.scalars(newest).all()
+
     def deployment(self, owner: str, deployment: str) -> DeploymentRow:
         """
         Raises:

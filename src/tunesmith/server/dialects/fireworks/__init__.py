@@ -2,7 +2,15 @@
 
 from fastapi import APIRouter
 
-from tunesmith.server.dialects.fireworks import accounts, checkpoints, completions, service, training
+from tunesmith.server.dialects.fireworks import (
+    accounts,
+    checkpoints,
+    completions,
+    deployments,
+    jobs,
+    service,
+    training,
+)
 
 router = APIRouter()
 for root in ("/training/v1/serverless", "/training/v1/rlorTrainerJobs/{account}/{job}"):
@@ -10,6 +18,7 @@ for root in ("/training/v1/serverless", "/training/v1/rlorTrainerJobs/{account}/
         router.include_router(part.router, prefix=f"{root}/api/v1")
 for root in ("", "/training/v1/serverless"):
     router.include_router(completions.router, prefix=f"{root}/inference/v1")
-router.include_router(accounts.router)
+for part in (accounts, jobs, deployments):
+    router.include_router(part.router)
 
 __all__ = ["router"]

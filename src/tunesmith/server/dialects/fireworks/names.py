@@ -31,6 +31,15 @@ def check_account(owner: str, account: str) -> None:
         raise Denied(f"accounts/{account}", problem, "Ask for /v1/accounts to learn it")
 
 
+def check_label(where: str, name: str) -> None:
+    """
+    Raises:
+        UserError: not an id that names can hold.
+    """
+    if not _LABEL.fullmatch(name):
+        raise UserError(where, f"{name!r:.80} is no id", "Use 1 to 63 of a-z, 0-9 and -, without - at the ends")
+
+
 def run_id(session_id: str, number: int) -> str:
     """The run of a session's model of that number; the same two give the same run."""
     return f"run-{_digest(session_id, number)}"

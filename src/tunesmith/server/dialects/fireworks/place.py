@@ -25,6 +25,11 @@ class Place:
     trainer: str = ""
     """Id of the trainer job; empty at the serverless address."""
 
+    @property
+    def forward_only(self) -> bool:
+        """Whether the trainer job was made for reference models."""
+        return bool(self.trainer and self.trainers.find(self.owner, self.trainer).asked.get("forwardOnly"))
+
     def begin(self, session_id: str) -> None:
         """Note a session that a client began here."""
         if self.trainer:

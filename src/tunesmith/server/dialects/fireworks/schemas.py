@@ -183,3 +183,44 @@ class Sample(Body):
 class Promote(Body):
     output_model: str
     base_model: str = ""
+
+
+class PromoteOfJob(Promote):
+    trainer_job_id: str
+
+
+class TrainingConfig(Body):
+    """Kept whole, to be shown again."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    baseModel: Annotated[str, Field(min_length=1)]
+    loraRank: Annotated[int, Field(ge=0)] = 0
+    maxContextLength: Annotated[int, Field(ge=0)] | None = None
+
+
+class CreateJob(Body):
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    trainingConfig: TrainingConfig
+    forwardOnly: bool = False
+
+
+class CreateDeployment(Body):
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    baseModel: Annotated[str, Field(min_length=1)]
+    hotLoadTrainerJob: str = ""
+    maxReplicaCount: Annotated[int, Field(ge=0)] | None = None
+
+
+class ChangeDeployment(Body):
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    hotLoadTrainerJob: str | None = None
+    maxReplicaCount: Annotated[int, Field(ge=0)] | None = None
+
+
+class HotLoad(Body):
+    identity: Annotated[str, Field(min_length=1)]
+    incremental_snapshot_metadata: Any = None

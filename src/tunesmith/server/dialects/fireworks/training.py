@@ -47,8 +47,10 @@ async def create_model(request: Request, here: Here) -> dict[str, Any]:
     body = await read_json(request, schemas.CreateModel)
     if body.projection_head_dim:
         raise UserError("projection_head_dim", "projections are not among what is trained here", "Leave it out")
-    shape = REFERENCE if body.base_only else _shape(body.lora_config)
-    model_id = here.model_id(body.session_id, body.model_seq_id, body.base_only)
+    rank = body.lora_config.rank if body.lora_config is not None else 0
+    reference = body.base_only or (here.forward_only and rank == 0)
+    shape = REFERENCE if reference else _shape(body.lora_config)
+    model_id = here.model_id(body.session_id, body.model_seq_id, reference)
     request_id, model_id = here.sessions.models.create(
         here.owner,
         body.session_id,
