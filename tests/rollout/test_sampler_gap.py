@@ -1,6 +1,7 @@
 """Sampler and trainer say the same about the same tokens: on a CPU in float32 to the bit."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from rollout import policies
 
 from tunesmith.core.shift import sequence_to_datum
 from tunesmith.core.types import AdamParams, Norm, SamplingParams
+from tunesmith.services.names import embedded_model
 
 FAMILIES = ["qwen3", "llama-many-heads", "qwen2-window", "mistral-window", "mistral", "qwen3_moe-dense-layer"]
 PARAMS = [
@@ -53,6 +55,17 @@ def test_whatever_the_batch_and_the_pass(model_folder, max_rows, budget):
 def test_with_an_adapted_head(model_folder):
     trainer, sampler = policies.pair(model_folder("qwen3-bias"), head=True)
     assert largest_gap(trainer, rollouts(sampler)) == 0.0
+
+
+def test_long_replies():
+    """Beyond the places that a step is laid out for at first; what was laid out anew holds on."""
+    trainer, sampler = policies.pair(embedded_model())
+    long = SamplingParams(max_tokens=150, temperature=1.1, top_k=0, seed=2, stop_ids=())
+    requests = [(policies.prompt(n), replace(long, max_tokens=most), 3) for n, most in ((5, 150), (70, 90))]
+    found = policies.sample(sampler, *requests)
+    assert [len(c.tokens) for group in found for c in group] == [150] * 3 + [90] * 3
+    groups = [(start, params, group) for (start, params, _), group in zip(requests, found, strict=True)]
+    assert largest_gap(trainer, groups) == 0.0
 
 
 def test_replies_of_one_token(model_folder):

@@ -25,14 +25,15 @@ def first_end(texts, decode, tokens):
     "texts", [("\n\nUser:",), ("é", "ü?"), ("日本",), ("the", "long text over several tokens"), (" ",)]
 )
 def test_the_same_end_as_decoding_all_of_it(renderer, texts):
-    """Bytes of cut characters, and special tokens that have no text, stand before and in the way."""
+    """Bytes of cut characters stand before it, and special tokens, which have no text, in its middle."""
     rng, found = np.random.default_rng(3), 0
     for text in [*texts] * 8:
         noise = rng.integers(0, 384, rng.integers(0, 40)).tolist()
         special = [renderer.stop_ids[0]] * int(rng.integers(0, 30))
         cut = renderer.backend.encode("é", add_special_tokens=False).ids[:1]
         spelled = renderer.backend.encode(text, add_special_tokens=False).ids
-        tokens = [*noise, *special, *cut, *spelled, *special[:3], *spelled]
+        torn = [*spelled[:1], *special, *spelled[1:]]
+        tokens = [*noise, *cut, *torn, *special[:3], *spelled]
         expected = first_end(texts, renderer.decode, tokens)
         assert ends(Stops(frozenset(), texts, renderer.decode), tokens) == expected
         found += expected is not None

@@ -29,10 +29,7 @@ class Stops:
         count = reach
         while len(tail := self._text(tokens[-count:])) < reach and count < len(tokens):
             count *= 2
-        return self._in(tail) and (count >= len(tokens) or self._in(self._text(tokens)))
-
-    def _in(self, decoded: str) -> bool:
-        return any(text in decoded for text in self.texts)
+        return any(text in tail for text in self.texts)
 
     def _text(self, tokens: Sequence[int]) -> str:
         return self.decode(np.array(tokens, np.int32))
