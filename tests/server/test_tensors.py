@@ -34,6 +34,14 @@ def test_dense_and_sparse():
     ]
 
 
+def test_a_sparse_answer_has_the_layout_of_the_question():
+    crow, columns = np.array([0, 1, 1, 3]), np.array([2, 0, 1])
+    values = np.array([[9, 9, 1.5], [9, 9, 9], [2.5, 3.5, 9]], np.float32)
+    answer = tensors.sparse(values, crow, columns)
+    assert np.frombuffer(answer.sparse_csr.values, "<f4").tolist() == [1.5, 2.5, 3.5]
+    assert tensors.array("t", answer).tolist() == [[0, 0, 1.5], [0, 0, 0], [2.5, 3.5, 0]]
+
+
 def test_bfloat16_is_widened():
     upper = (np.array([1.5, -2.0], "<f4").view("<u4") >> 16).astype("<u2")
     tensor = wire.Tensor(dense=upper.tobytes(), dtype=wire.DTYPE_BFLOAT16, shape=[2])

@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tunesmith.core.types import Completion, Floats, PromptScores
 
@@ -33,6 +34,8 @@ class Sampled:
 
     completions: list[Completion]
     prompt: PromptScores | None = None
+    sparse_targets: list[NDArray[np.int64]] | None = None
+    """[crow_indices, col_indices] of the prompt's targets, where they were asked for as a sparse matrix."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,12 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tunesmith.core.errors import Conflict, Denied, NotFound, UserError
 from tunesmith.core.types import Ints, PromptScoring, SamplingParams
@@ -147,8 +150,12 @@ class Samplers:
         params: SamplingParams,
         n: int,
         scoring: PromptScoring | None = None,
+        sparse_targets: list[NDArray[np.int64]] | None = None,
     ) -> str:
         """Begin n completions of a prompt; returns the request id. The same number twice is the same request.
+
+        Args:
+            sparse_targets: the layout of ``scoring.targets``, given back with the result.
 
         Raises:
             UserError: more than the context holds, ids out of the vocabulary, too many samples.
@@ -159,7 +166,8 @@ class Samplers:
             return request_id
         _check(prompt, params, n, live)
         future = self.futures.open(request_id, owner)
-        task = self._running[request_id] = asyncio.create_task(self._run(live, future, prompt, params, n, scoring))
+        work = self._answer(live, request_id, prompt, params, n, scoring)
+        task = self._running[request_id] = asyncio.create_task(self._run(future, work, sparse_targets))
         task.add_done_callback(lambda _: self._running.pop(request_id, None))
         return request_id
 
@@ -206,19 +214,15 @@ class Samplers:
         return job
 
     async def _run(
-        self,
-        live: LiveSampler,
-        future: Future,
-        prompt: Ints,
-        params: SamplingParams,
-        n: int,
-        scoring: PromptScoring | None,
+        self, future: Future, work: Awaitable[Sampled | Failed], layout: list[NDArray[np.int64]] | None
     ) -> None:
         future.begun = True
         try:
-            result = await self._answer(live, future.request_id, prompt, params, n, scoring)
+            result = await work
         except asyncio.CancelledError:
             result = Failed("the request was cancelled", "user")
+        if isinstance(result, Sampled) and layout is not None:
+            result = replace(result, sparse_targets=layout)
         future.finish(result)
         self.note_finished(future)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tunesmith.core.types import Completion, Floats, PromptScores
 from tunesmith.server.dialects.tinker import wire_pb2 as wire
-from tunesmith.server.dialects.tinker.tensors import dense
+from tunesmith.server.dialects.tinker.tensors import dense, sparse
 from tunesmith.services.sessions import Sessions
 from tunesmith.services.sessions.futures import Future
 from tunesmith.services.sessions.results import Failed, Result, Said, Sampled, Stepped, Trained
@@ -82,7 +82,7 @@ def _record(logprobs: Sequence[Floats]) -> wire.ArrayRecord:
 def _sampled(result: Sampled) -> wire.SampleResponse:
     out = wire.SampleResponse(sequences=[_sequence(c) for c in result.completions])
     if result.prompt is not None:
-        _add_prompt(out, result.prompt)
+        _add_prompt(out, result.prompt, result.sparse_targets)
     return out
 
 
@@ -98,12 +98,13 @@ def _sequence(c: Completion) -> wire.SampledSequence:
     return sequence
 
 
-def _add_prompt(out: wire.SampleResponse, scores: PromptScores) -> None:
+def _add_prompt(out: wire.SampleResponse, scores: PromptScores, layout: list[NDArray[np.int64]] | None) -> None:
     out.prompt_logprobs = _bytes(scores.logprobs, "<f4")
     if scores.top_ids is not None and scores.top_logprobs is not None:
         out.topk_prompt_logprobs.CopyFrom(_top(scores.top_ids, scores.top_logprobs))
     if scores.target_logprobs is not None:
-        out.target_prompt_logprobs.CopyFrom(dense(scores.target_logprobs))
+        found = scores.target_logprobs
+        out.target_prompt_logprobs.CopyFrom(dense(found) if layout is None else sparse(found, *layout))
     if scores.alternative_ids is not None and scores.alternative_logprobs is not None:
         tokens, logprobs = dense(scores.alternative_ids), dense(scores.alternative_logprobs)
         out.prompt_alt_tokens.CopyFrom(wire.PromptAltTokens(tokens=tokens, logprobs=logprobs))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from tunesmith.core.durable import write_json
 from tunesmith.core.errors import NotFound, UserError
@@ -170,6 +170,30 @@ async def trace_export(request: Request, owner: Owner, session_id: str) -> dict[
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, trace)
     return {"status": "ready", "url": files.link(request, file)}
+
+
+@router.get("/billing/usage/checkpoints/current")
+async def checkpoint_storage(request: Request, owner: Owner, project_id: str | None = None) -> dict[str, Any]:
+    """Bytes that the owner's checkpoints take, by project; nothing is charged for them."""
+    sessions = sessions_of(request)
+    of_session = select(SessionRow.project_id, func.count(), func.sum(CheckpointRow.size_bytes))
+    joined = of_session.join(ModelRow, ModelRow.session_id == SessionRow.id)
+    mine = joined.join(CheckpointRow, CheckpointRow.model_id == ModelRow.id).where(CheckpointRow.owner == owner)
+    with sessions.store.begin() as db:
+        found = db.execute(mine.group_by(SessionRow.project_id)).all()
+    return {
+        "data": [
+            {
+                "project_id": project,
+                "user_name": owner,
+                "checkpoint_count": count,
+                "size_bytes": size,
+                "size_gigabytes": size / 1e9,
+            }
+            for project, count, size in found
+            if project_id in (None, project)
+        ]
+    }
 
 
 @router.get("/auth/apikey/me")

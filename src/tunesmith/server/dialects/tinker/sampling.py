@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request
+from numpy.typing import NDArray
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.seeds import seed_of
@@ -53,7 +54,8 @@ async def asample(request: Request, owner: Owner) -> dict[str, Any]:
     prompt = _prompt(body.prompt)
     params = _params(body, live.context - len(prompt))
     seq, n = body.seq_id, body.num_samples
-    request_id = samplers.sample(owner, live.row.id, seq, prompt, params, n, _scoring(body, prompt, live.vocab))
+    scoring, layout = _scoring(body, prompt, live.vocab)
+    request_id = samplers.sample(owner, live.row.id, seq, prompt, params, n, scoring, layout)
     return {"request_id": request_id, "sample_sequence_ids": [f"{live.row.id}:{seq}:{i}" for i in range(n)]}
 
 
@@ -100,17 +102,20 @@ def _params(body: schemas.Sample, room: int) -> SamplingParams:
     )
 
 
-def _scoring(body: schemas.Sample, prompt: Ints, vocab: int) -> PromptScoring | None:
-    targets = None
-    if body.target_prompt_logprobs is not None:
-        targets = _targets(body.target_prompt_logprobs, len(prompt) - 1, vocab)
-    wanted = body.prompt_logprobs or body.topk_prompt_logprobs or body.prompt_alt_tokens_k or targets is not None
-    if not wanted:
-        return None
+def _scoring(
+    body: schemas.Sample, prompt: Ints, vocab: int
+) -> tuple[PromptScoring | None, list[NDArray[np.int64]] | None]:
+    """(what to report of the prompt, the layout of its targets)."""
     for name in ("topk_sample_logprobs", "topk_prompt_logprobs", "prompt_alt_tokens_k"):
         if getattr(body, name) > vocab:
             raise UserError(name, f"{getattr(body, name)} are more than the vocabulary holds", f"Give at most {vocab}")
-    return PromptScoring(
+    targets = layout = None
+    if body.target_prompt_logprobs is not None:
+        targets, layout = _targets(body.target_prompt_logprobs, len(prompt) - 1, vocab)
+    wanted = body.prompt_logprobs or body.topk_prompt_logprobs or body.prompt_alt_tokens_k or targets is not None
+    if not wanted:
+        return None, None
+    scoring = PromptScoring(
         top_k=body.topk_prompt_logprobs,
         targets=targets,
         alternatives=body.prompt_alt_tokens_k,
@@ -118,28 +123,38 @@ def _scoring(body: schemas.Sample, prompt: Ints, vocab: int) -> PromptScoring | 
         last_n=body.prompt_logprobs_last_n,
         seed=(body.sampling_params.seed or 0) & SEED_BITS,
     )
+    return scoring, layout
 
 
-def _targets(given: schemas.JsonTensor, rows: int, vocab: int) -> Ints:
-    """[rows, K] ids, -1 where nothing is asked."""
+def _targets(given: schemas.JsonTensor, rows: int, vocab: int) -> tuple[Ints, list[NDArray[np.int64]] | None]:
+    """([rows, K] ids, -1 where nothing is asked; the layout where it is a sparse one)."""
     where = "target_prompt_logprobs"
     shape = given.shape or []
     if len(shape) != 2 or shape[0] != rows or not 1 <= shape[1] <= vocab:
         raise UserError(where, f"has shape {shape}", f"Give [{rows}, K]: one row for every token after the first")
     values = _ids(where, given.data)
-    out = np.full((rows, shape[1]), -1, np.int32)
+    layout = None
     if given.sparse_crow_indices is None and given.sparse_col_indices is None:
         if len(values) != rows * shape[1]:
             raise UserError(where, f"holds {len(values)} ids for shape {shape}", "Make both agree")
         out = values.reshape(rows, shape[1])
     else:
-        crow = np.array(given.sparse_crow_indices or [], np.int64)
-        columns = np.array(given.sparse_col_indices or [], np.int64)
-        whole = len(crow) == rows + 1 and crow[0] == 0 and crow[-1] == len(values) == len(columns)
-        inside = not len(columns) or 0 <= columns.min() <= columns.max() < shape[1]
-        if not whole or (np.diff(crow) < 0).any() or not inside:
-            raise UserError(where, "its indices do not describe a matrix of its shape", "Send a CSR matrix")
-        out[np.repeat(np.arange(rows), np.diff(crow)), columns] = values
+        layout = _layout(where, given, len(values), shape)
+        out = np.full((rows, shape[1]), -1, np.int32)
+        out[np.repeat(np.arange(rows), np.diff(layout[0])), layout[1]] = values
     if out.size and (out.min() < -1 or out.max() >= vocab):
         raise UserError(where, "holds an id out of the vocabulary", f"Give -1 (skip) to {vocab - 1}")
-    return out
+    return out, layout
+
+
+def _layout(where: str, given: schemas.JsonTensor, count: int, shape: list[int]) -> list[NDArray[np.int64]]:
+    try:
+        crow = np.array(given.sparse_crow_indices or [], np.int64)
+        columns = np.array(given.sparse_col_indices or [], np.int64)
+    except OverflowError:
+        raise UserError(where, "holds an index beyond 64 bits", "Send a CSR matrix") from None
+    whole = len(crow) == shape[0] + 1 and crow[0] == 0 and crow[-1] == count == len(columns)
+    inside = not len(columns) or 0 <= columns.min() <= columns.max() < shape[1]
+    if not whole or (np.diff(crow) < 0).any() or not inside:
+        raise UserError(where, "its indices do not describe a matrix of its shape", "Send a CSR matrix")
+    return [crow, columns]

@@ -60,6 +60,17 @@ def dense(values: NDArray[Any]) -> wire.Tensor:
     return wire.Tensor(dense=values.astype(_DTYPES[kind]).tobytes(), dtype=kind, shape=values.shape)
 
 
+def sparse(values: NDArray[Any], crow: NDArray[np.int64], columns: NDArray[np.int64]) -> wire.Tensor:
+    """The cells of a float32 matrix that a CSR layout lists."""
+    rows = np.repeat(np.arange(len(crow) - 1), np.diff(crow))
+    csr = wire.SparseCsr(
+        values=values[rows, columns].astype("<f4").tobytes(),
+        crow_indices=crow.astype("<i8").tobytes(),
+        col_indices=columns.astype("<i8").tobytes(),
+    )
+    return wire.Tensor(sparse_csr=csr, dtype=wire.DTYPE_FLOAT32, shape=values.shape)
+
+
 def _dense(where: str, sparse: wire.SparseCsr, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """A CSR matrix in full; what it leaves out is 0."""
     if len(shape) != 2 or any(n < 1 for n in shape) or _product(shape) > MOST_NUMBERS:
