@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from tunesmith.core.errors import UserError, unknown
-from tunesmith.core.types import Datum, Floats, Ints, Norm
+from tunesmith.core.types import Datum, Floats, Ints, Norm, Routes
 from tunesmith.services.sessions import Managed
 from tunesmith.spec.loss import PolicyLoss
 
@@ -17,6 +17,8 @@ Array = NDArray[Any]
 _POLICY = frozenset({"logprobs", "advantages"})
 _CLIPPED = frozenset({"clip_low_threshold", "clip_high_threshold"})
 _MASKS = frozenset({"weights", "mask"})
+ROUTING = "routing_matrices"
+"""Which experts every input token goes to; any loss takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +88,14 @@ def to_datum(where: str, loss: str, tokens: Ints, tensors: Mapping[str, Array], 
     Args:
         where: names the datum in refusals, such as ``data[3]``.
         tokens: [T] model input.
-        tensors: target_tokens [T] or [T, K] and what the loss needs, in the same shape.
+        tensors: target_tokens [T] or [T, K] and what the loss needs, in the same shape; and ``ROUTING`` [T, layers, k]
+            where the experts of a sampler are to be replayed, -1 leaving a token to the router.
 
     Raises:
         UserError: unknown, missing or misshapen tensors, ids out of the vocabulary, numbers that are not finite.
     """
     inputs = loss_inputs(loss)
-    known = {"target_tokens", *inputs.required, *inputs.optional}
+    known = {"target_tokens", *inputs.required, *inputs.optional, ROUTING}
     for name in tensors:
         if name not in known:
             raise unknown(f"{where}.loss_fn_inputs", name, known)
@@ -105,10 +108,11 @@ def to_datum(where: str, loss: str, tokens: Ints, tensors: Mapping[str, Array], 
     targets = _ids(f"{where}.loss_fn_inputs.target_tokens", tensors["target_tokens"], vocab)
     _check_shape(f"{where}.loss_fn_inputs.target_tokens", targets, len(tokens), loss)
     temperature = _temperature(where, tensors) if "temperature" in tensors else 1.0
+    routing = _routes(where, tensors[ROUTING], len(tokens)) if ROUTING in tensors else None
     columns = {
         name: _numbers(f"{where}.loss_fn_inputs.{name}", tensor, targets.shape)
         for name, tensor in tensors.items()
-        if name not in ("target_tokens", "temperature")
+        if name not in ("target_tokens", "temperature", ROUTING)
     }
     return Datum(
         tokens=_ids(f"{where}.model_input", tokens, vocab),
@@ -121,6 +125,7 @@ def to_datum(where: str, loss: str, tokens: Ints, tensors: Mapping[str, Array], 
         clip_low=columns.get("clip_low_threshold"),
         clip_high=columns.get("clip_high_threshold"),
         ratio_mask=columns.get("sequence_ratio_mask"),
+        routing=routing,
     )
 
 
@@ -157,6 +162,17 @@ def _ids(where: str, values: Array, vocab: int) -> Ints:
         bad = int(values[(values < 0) | (values >= vocab)].flat[0])
         raise UserError(where, f"token {bad} is not in the vocabulary", f"Ids of this model are 0 to {vocab - 1}")
     return values.astype(np.int32)
+
+
+def _routes(where: str, values: Array, length: int) -> Routes:
+    """Which of them the model has is checked where the model is."""
+    where = f"{where}.loss_fn_inputs.{ROUTING}"
+    if values.dtype.kind not in "iu" or values.ndim != 3 or len(values) != length or not values.size:
+        problem = f"is {values.dtype} of shape {list(values.shape)}"
+        raise UserError(where, problem, f"Send int64 [{length}, sparse layers, experts per token]")
+    if values.min() < -1 or values.max() > np.iinfo(np.int16).max:
+        raise UserError(where, "holds a number that is no expert", "Give ids from 0 up, or -1 for the router's own")
+    return values.astype(np.int16)
 
 
 def _numbers(where: str, values: Array, shape: tuple[int, ...]) -> Floats:

@@ -161,4 +161,6 @@ def _datum(where: str, given: schemas.Datum, loss: str, base: BaseModel, config:
     if model_input.routing_matrices is None:
         return datum
     place = f"{where}.model_input.routing_matrices"
+    if datum.routing is not None:
+        raise UserError(place, "is given in loss_fn_inputs too", "Send one of them")
     return replace(datum, routing=tensors.routes(place, model_input.routing_matrices, len(ids), config))
