@@ -29,7 +29,7 @@ def test_the_job_of_the_readme_learns(finished_run: Any) -> None:
 
 
 def test_every_python_block_of_the_readme_is_a_named_file() -> None:
-    assert len(blocks(README, "python")) == len(named_files(README)) == 3
+    assert len(blocks(README, "python")) == len(named_files(README)) == 4
 
 
 def test_the_commands_of_the_readme_run(
