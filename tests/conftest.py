@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-THOROUGH = ("crash", "docs", "jobs", "learns", "real")
+THOROUGH = ("clients", "crash", "docs", "jobs", "learns", "real")
 """Rooms whose tests run whole jobs: part of ``make test``, left out of ``make check``."""
 
 

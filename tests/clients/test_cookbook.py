@@ -1,7 +1,6 @@
 """Recipes of the Tinker cookbook, unmodified and offline: what they train, log and save through the server."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,20 +26,15 @@ MATH_RL = {
 
 
 @pytest.fixture(scope="module")
-def kitchen_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server with models under the recipes' default names and their datasets on its hub."""
+def kitchen_server(server: RunningServer) -> RunningServer:
+    """The server with models under the recipes' default names and their datasets on its hub."""
     python_of(CLIENT)
-    running = RunningServer(tmp_path_factory.mktemp("kitchen") / "data")
-    try:
-        running.start()
-        kitchen.add_models(running.data_dir)
-        problems = {"train": kitchen.word_problems(32), "test": kitchen.word_problems(4)}
-        kitchen.add_dataset(running.data_dir, "openai/gsm8k", "main", problems)
-        chats = {"train": kitchen.conversations(40), "test": kitchen.conversations(4)}
-        kitchen.add_dataset(running.data_dir, "HuggingFaceH4/no_robots", "default", chats)
-        yield running
-    finally:
-        running.kill()
+    kitchen.add_models(server.data_dir)
+    problems = {"train": kitchen.word_problems(32), "test": kitchen.word_problems(4)}
+    kitchen.add_dataset(server.data_dir, "openai/gsm8k", "main", problems)
+    chats = {"train": kitchen.conversations(40), "test": kitchen.conversations(4)}
+    kitchen.add_dataset(server.data_dir, "HuggingFaceH4/no_robots", "default", chats)
+    return server
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +62,8 @@ def test_sl_loop_learns(kitchen_server: RunningServer, home: Path, tmp_path: Pat
     assert checkpoints(tmp_path / "log")[-1]["sampler_path"].startswith("tinker://")
 
 
-@pytest.mark.slow
 def test_rl_loop(kitchen_server: RunningServer, home: Path, tmp_path: Path):
-    settings = ("batch_size=4", "group_size=4", "max_tokens=16", *SMALL)
+    settings = ("batch_size=4", "group_size=2", "max_tokens=8", *SMALL)
     recipe(kitchen_server, home, "rl_loop", tmp_path / "log", *settings)
     assert len(metrics(tmp_path / "log")) >= 2
 
