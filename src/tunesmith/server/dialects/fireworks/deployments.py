@@ -1,5 +1,6 @@
 """Routes of the dedicated mode's deployments: made, scaled, deleted, and loaded with what a trainer saved."""
 
+from secrets import token_hex
 from typing import Annotated, Any
 
 from fastapi import Header, Request
@@ -19,16 +20,17 @@ Named = Annotated[str, Header(alias="fireworks-deployment")]
 
 
 @router.post(DEPLOYMENTS)
-async def create(request: Request, here: Here, account: str, deploymentId: str) -> dict[str, Any]:
+async def create(request: Request, here: Here, account: str, deploymentId: str = "") -> dict[str, Any]:
     names.check_account(here.owner, account)
-    names.check_label("deploymentId", deploymentId)
+    deployment_id = deploymentId or f"deployment-{token_hex(4)}"
+    names.check_label("deploymentId", deployment_id)
     body = await read_json(request, schemas.CreateDeployment)
-    if deploymentId in {row.id for row in here.trainers.deployments(here.owner)}:
-        taken = UserError(deploymentId, "is the id of a deployment already", "Go on with it, or choose another")
+    if deployment_id in {row.id for row in here.trainers.deployments(here.owner)}:
+        taken = UserError(deployment_id, "is the id of a deployment already", "Go on with it, or choose another")
         raise refusal(409, taken)
     row = DeploymentRow(
         owner=here.owner,
-        id=deploymentId,
+        id=deployment_id,
         base_model=here.sessions.engines.model(body.baseModel).name,
         trainer=_trainer(here, body.hotLoadTrainerJob),
         asked=body.model_dump(exclude_none=True),

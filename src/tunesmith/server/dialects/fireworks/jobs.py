@@ -1,5 +1,6 @@
 """Routes of the dedicated mode's trainers: shapes to choose from, and jobs, which run as soon as they are asked for."""
 
+from secrets import token_hex
 from typing import Any
 
 from fastapi import Request
@@ -32,20 +33,21 @@ async def shape_version(here: Here, account: str, shape: str, version: str) -> d
 
 
 @router.post(JOBS)
-async def create_job(request: Request, here: Here, account: str, rlorTrainerJobId: str) -> dict[str, Any]:
+async def create_job(request: Request, here: Here, account: str, rlorTrainerJobId: str = "") -> dict[str, Any]:
     names.check_account(here.owner, account)
-    names.check_label("rlorTrainerJobId", rlorTrainerJobId)
+    job_id = rlorTrainerJobId or f"trainer-{token_hex(4)}"
+    names.check_label("rlorTrainerJobId", job_id)
     body = await read_json(request, schemas.CreateJob)
     base = here.sessions.engines.model(body.trainingConfig.baseModel)
     if not (body.trainingConfig.loraRank or body.forwardOnly):
         mend = "Give a rank such as 8; all weights are trained by managed jobs, with lora_rank 0"
         raise UserError("trainingConfig.loraRank", "asks for all weights: trainers here train adapters", mend)
-    if rlorTrainerJobId in {row.id for row in here.trainers.jobs(here.owner)}:
-        taken = UserError(rlorTrainerJobId, "is the id of a trainer job already", "Go on with it, or choose another")
+    if job_id in {row.id for row in here.trainers.jobs(here.owner)}:
+        taken = UserError(job_id, "is the id of a trainer job already", "Go on with it, or choose another")
         raise refusal(409, taken)
     rank = body.trainingConfig.loraRank
     asked = body.model_dump(exclude_none=True)
-    return _job(here, here.trainers.create(here.owner, rlorTrainerJobId, base.name, rank, asked))
+    return _job(here, here.trainers.create(here.owner, job_id, base.name, rank, asked))
 
 
 @router.get(JOBS)
