@@ -17,6 +17,11 @@ EXAMPLES = ROOT / "examples" / "training_api"
 Script = Callable[..., str]
 
 
+def steps(said: str) -> list[float]:
+    """The numbers of the lines ``step 3: 0.5``."""
+    return [float(text) for text in re.findall(r"^step \d+: ([\d.]+)$", said, re.MULTILINE)]
+
+
 @pytest.fixture
 def script(server: RunningServer, tmp_path: Path) -> Script:
     """``script(path)``: what a script printed, run in a client's environment from a folder of its own."""
@@ -63,15 +68,25 @@ def test_every_example_is_run_and_short():
 
 def test_the_page_runs_from_top_to_bottom(script: Script, tmp_path: Path):
     whole = tmp_path / "page.py"
-    whole.write_text("\n".join(blocks(page("training-api.md"), "python")), "utf-8")
+    text = page("training-api.md")
+    named = named_files(text).values()
+    whole.write_text("\n".join(block for block in blocks(text, "python") if block not in named), "utf-8")
     said = script(whole)
-    losses = [float(text) for text in re.findall(r"^step \d+: ([\d.]+)$", said, re.MULTILINE)]
+    losses = steps(said)
     assert len(losses) == 10 and losses[-1] < losses[0] / 2
     assert said.splitlines()[-1] == "as before: True"
+
+
+def test_the_loop_with_the_other_sdk_learns(server: RunningServer, tmp_path: Path):
+    loop = tmp_path / "fireworks_loop.py"
+    loop.write_text(named_files(page("training-api.md"))[loop.name], "utf-8")
+    said = run([str(python_of("fireworks")), str(loop)], server, tmp_path / "home")
+    losses = steps(said)
+    assert len(losses) == 5 and losses[-1] < losses[0]
 
 
 def test_the_loop_of_the_readme_learns(script: Script, tmp_path: Path):
     loop = tmp_path / "over_http.py"
     loop.write_text(named_files((ROOT / "README.md").read_text("utf-8"))["over_http.py"], "utf-8")
-    rewards = [float(line.split()[-1]) for line in script(loop).splitlines() if line.startswith("step ")]
+    rewards = steps(script(loop))
     assert len(rewards) == 8 and max(rewards[-3:]) > rewards[0] + 0.2
