@@ -80,6 +80,7 @@ ENVIRONMENTS = {
     "tinker-0.38.0": Environment(("tinker==0.38.0",)),
     "cookbook": Environment(("tinker==0.38.0", "tinker-cookbook==0.6.1")),
     "fireworks": Environment(("fireworks-ai==1.2.30",), FIREWORKS_NEEDS),
+    "openai": Environment(("openai==3.52.0",), ("jiter==0.16.0",)),
 }
 
 

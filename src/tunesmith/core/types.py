@@ -5,6 +5,7 @@ The one shift from L to T happens in ``core.shift``; after it every per-token co
 ``targets``. Per-token columns are numpy arrays: int32 for ids, float32 for numbers.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -66,6 +67,28 @@ class Completion:
     """[C, k] their nats, of the same softmax as ``logprobs``."""
     routing: Routes | None = None
     """[P + C - 1, sparse layers, k] experts of every input token; None unless ``SamplingParams.routing``."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """One sampled token, told while its completion still grows."""
+
+    candidate: int
+    token: int
+    logprob: float
+    """Nats, as ``Completion.logprobs``."""
+    sampling_logprob: float
+    """Nats, as ``Completion.sampling_logprobs``."""
+    top_ids: Ints | None
+    """[k] the likeliest ids, likeliest first; None unless ``SamplingParams.top_logprobs``."""
+    top_logprobs: Floats | None
+    """[k] their nats."""
+    stop: StopReason | None
+    """Why the completion ended with this token; None while it goes on."""
+
+
+OnToken = Callable[[NewToken], None]
+"""Called with every token of a request as it is drawn; it must be quick, for the whole batch waits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tunesmith.core.ports import Weights
-from tunesmith.core.types import Completion, Floats, Ints, Routes, StopReason
+from tunesmith.core.types import Completion, Floats, Ints, NewToken, Routes, StopReason
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.lora import Adapter
 from tunesmith.models.moe import Routing
@@ -32,6 +32,16 @@ class _Row:
     likeliest: list[tuple[Ints, Floats]] = field(default_factory=list)
     routes: list[Routes] = field(default_factory=list)
     """[1, sparse layers, k] of each of its tokens that has been fed in, where they were asked for."""
+
+    def ended(self) -> StopReason | None:
+        """Why it needs no further token."""
+        if self.request.stops.end(self.tokens):
+            return "stop"
+        return "length" if len(self.tokens) >= self.request.params.max_tokens else None
+
+    def newest(self, stop: StopReason | None) -> NewToken:
+        ids, nats = self.likeliest[-1] if self.likeliest else (None, None)
+        return NewToken(self.candidate, self.tokens[-1], self.logprobs[-1], self.sampling_logprobs[-1], ids, nats, stop)
 
     def completion(self, stop: StopReason, version: int) -> Completion:
         ids, nats = zip(*self.likeliest, strict=True) if self.likeliest else (None, None)
@@ -153,10 +163,10 @@ class Batch:
             row.sampling_logprobs.append(sampling)
             if i in drawn.likeliest:
                 row.likeliest.append(drawn.likeliest[i])
-            if row.request.stops.end(row.tokens):
-                ended.append((row, "stop"))
-            elif len(row.tokens) >= row.request.params.max_tokens:
-                ended.append((row, "length"))
+            if (reason := row.ended()) is not None:
+                ended.append((row, reason))
+            if row.request.on_token is not None:
+                row.request.on_token(row.newest(reason))
         return self._leave(ended)
 
     def _leave(self, ended: Sequence[tuple[_Row, StopReason]]) -> list[Request]:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from tunesmith.core.errors import UserError
-from tunesmith.core.types import Completion, Ints, SamplingParams
+from tunesmith.core.types import Completion, Ints, OnToken, SamplingParams
 from tunesmith.models.config import DecoderConfig
 from tunesmith.rollout.stops import Stops
 
@@ -20,6 +20,8 @@ class Request:
     params: SamplingParams
     n: int
     stops: Stops
+    on_token: OnToken | None = None
+    """Hears of every token of every candidate."""
     begun: int = 0
     """Candidates that have their row, or had it."""
     done: dict[int, Completion] = field(default_factory=dict)

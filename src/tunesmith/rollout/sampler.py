@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from tunesmith.core.ports import Weights
-from tunesmith.core.types import Completion, Floats, Ints, PromptScores, PromptScoring, SamplingParams
+from tunesmith.core.types import Completion, Floats, Ints, OnToken, PromptScores, PromptScoring, SamplingParams
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.lora import Adapter
 from tunesmith.rollout.batch import Batch
@@ -46,8 +46,13 @@ class LocalSampler:
         """Serve a snapshot from now on; running requests finish on their own."""
         self._weights = weights
 
-    async def sample(self, prompt: Ints, params: SamplingParams, n: int) -> list[Completion]:
+    async def sample(
+        self, prompt: Ints, params: SamplingParams, n: int, on_token: OnToken | None = None
+    ) -> list[Completion]:
         """n continuations, in the order of their candidate numbers; cancelled, it frees their room at once.
+
+        Args:
+            on_token: hears of every token when it is drawn, those of one candidate in order.
 
         Raises:
             UserError: a prompt that is empty or leaves no room for max_tokens in the model's context, ids that the
@@ -55,7 +60,7 @@ class LocalSampler:
         """
         check_request(prompt, params, n, self.model.config)
         ids = self.stop_ids if params.stop_ids is None else frozenset(params.stop_ids)
-        request = Request(prompt.astype(np.int32), params, n, Stops(ids, params.stop, self.decode))
+        request = Request(prompt.astype(np.int32), params, n, Stops(ids, params.stop, self.decode), on_token)
         batch, future = self._batch(), asyncio.get_running_loop().create_future()
         self._futures[request] = future
         batch.add(request)

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from tunesmith.core.types import NewToken, OnToken
 from tunesmith.services.sessions.results import Failed, Result
 from tunesmith.services.sessions.turns import Turns
 from tunesmith.services.sessions.wire import receive, send
@@ -29,6 +30,7 @@ class Engine:
         self._starting = asyncio.Lock()
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._listeners: dict[int, OnToken] = {}
         self._last_used = monotonic()
 
     @property
@@ -42,6 +44,14 @@ class Engine:
 
     async def call(self, verb: str, **arguments: Any) -> Result:
         """Carry out one verb of the workbench. Failures come back as ``Failed``, never as exceptions."""
+        return await self.call_telling(verb, None, arguments)
+
+    async def call_telling(self, verb: str, on_token: OnToken | None, arguments: dict[str, Any]) -> Result:
+        """``call``, for verbs that draw tokens.
+
+        Args:
+            on_token: hears of tokens as the other process draws them, all before the result.
+        """
         async with self._starting:
             if self._writer is None:
                 failed = await self._start()
@@ -51,7 +61,9 @@ class Engine:
         if writer is None:
             return self._lost()
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
-        send(writer, (number, verb, arguments))
+        if on_token is not None:
+            self._listeners[number] = on_token
+        send(writer, (number, verb, arguments, on_token is not None))
         try:
             await writer.drain()
             result: Result = await answer
@@ -60,10 +72,11 @@ class Engine:
             return self._lost()
         except asyncio.CancelledError:
             if self._writer is writer:
-                send(writer, (number, "cancel", {}))
+                send(writer, (number, "cancel", {}, False))
             raise
         finally:
             self._waiting.pop(number, None)
+            self._listeners.pop(number, None)
             self._last_used = monotonic()
 
     async def stop(self) -> None:
@@ -100,7 +113,9 @@ class Engine:
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while (message := await receive(reader)) is not None:
             number, result = message
-            if (answer := self._waiting.get(number)) is not None and not answer.done():
+            if number is None:
+                self._tell(result)
+            elif (answer := self._waiting.get(number)) is not None and not answer.done():
                 answer.set_result(result)
         self._writer = None
         self.losses += 1
@@ -108,6 +123,11 @@ class Engine:
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_result(self._lost())
+
+    def _tell(self, news: list[tuple[int, NewToken]]) -> None:
+        for number, token in news:
+            if (listener := self._listeners.get(number)) is not None:
+                listener(token)
 
     def _lost(self) -> Failed:
         problem = f"the engine process of {self.base_model} ended while it worked (out of memory?)"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.core.errors import UserError
+from tunesmith.core.types import NewToken
 from tunesmith.services.sessions.results import Failed
 from tunesmith.services.sessions.wire import receive, send
 from tunesmith.services.sessions.workbench import Workbench
@@ -35,6 +36,24 @@ VERBS = frozenset(
 )
 
 
+class _News:
+    """Tokens on their way to who asked for them: those of one step of a batch go out as one message."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self._tokens: list[tuple[int, NewToken]] = []
+
+    def add(self, number: int, token: NewToken) -> None:
+        if not self._tokens:
+            asyncio.get_running_loop().call_soon(self.tell)
+        self._tokens.append((number, token))
+
+    def tell(self) -> None:
+        if self._tokens:
+            send(self.writer, (None, self._tokens))
+            self._tokens = []
+
+
 async def serve(connection: socket.socket, base: Path) -> None:
     """Answer calls until the other end is gone."""
     reader, writer = await asyncio.open_connection(sock=connection)
@@ -45,14 +64,17 @@ async def serve(connection: socket.socket, base: Path) -> None:
         await writer.drain()
         return
     send(writer, (0, None))
+    news = _News(writer)
     running: dict[int, asyncio.Task[None]] = {}
     while (message := await receive(reader)) is not None:
-        number, verb, arguments = message
+        number, verb, arguments, listening = message
         if verb == "cancel":
             if number in running:
                 running[number].cancel()
             continue
-        running[number] = asyncio.create_task(_answer(bench, writer, number, verb, arguments))
+        if listening:
+            arguments["on_token"] = partial(news.add, number)
+        running[number] = asyncio.create_task(_answer(bench, news, number, verb, arguments))
         running[number].add_done_callback(partial(_forget, running, number))
 
 
@@ -60,9 +82,7 @@ def _forget(running: dict[int, asyncio.Task[None]], number: int, _done: asyncio.
     running.pop(number, None)
 
 
-async def _answer(
-    bench: Workbench, writer: asyncio.StreamWriter, number: int, verb: str, given: dict[str, Any]
-) -> None:
+async def _answer(bench: Workbench, news: _News, number: int, verb: str, given: dict[str, Any]) -> None:
     try:
         if verb not in VERBS:
             raise UserError(verb, "is no verb of the engine", f"Known: {', '.join(sorted(VERBS))}")
@@ -72,8 +92,9 @@ async def _answer(
     except Exception as e:
         logging.getLogger(__name__).exception("%s failed", verb)
         result = Failed(f"{verb} failed in the engine ({type(e).__name__}); the server's log says more", "server")
-    send(writer, (number, result))
-    await writer.drain()
+    news.tell()
+    send(news.writer, (number, result))
+    await news.writer.drain()
 
 
 def main() -> None:

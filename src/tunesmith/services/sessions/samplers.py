@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunesmith.core.errors import Conflict, Denied, NotFound, UserError
-from tunesmith.core.types import Ints, PromptScoring, SamplingParams
+from tunesmith.core.types import Ints, OnToken, PromptScoring, SamplingParams
 from tunesmith.services.sessions.clients import Clients
 from tunesmith.services.sessions.engine import Engine
 from tunesmith.services.sessions.engines import Engines
@@ -72,6 +72,20 @@ class Samplers:
         """What ``draw`` samples from: a base model, or the weights that a checkpoint holds now. Needs no session."""
         return self._to_live(self._row(owner, "", "", base_model, model_path))
 
+    def adapter(self, owner: str, base_model: str, key: str, folder: Path | None) -> LiveSampler:
+        """What ``draw`` samples from: a base model with the adapter in a folder.
+
+        Args:
+            base_model: a name that ``engines`` knows.
+            key: names these weights and no others, ever; the engine holds them under it.
+            folder: None for the base model alone; the key is empty then.
+        """
+        model = self.engines.model(base_model)
+        row = SamplerRow(
+            id="", session_id="", owner=owner, base_model=model.name, weights=key, model_path=None, clones=0
+        )
+        return LiveSampler(row, folder, model.context, model.vocab)
+
     async def draw(
         self,
         live: LiveSampler,
@@ -79,14 +93,18 @@ class Samplers:
         params: SamplingParams,
         n: int,
         scoring: PromptScoring | None = None,
+        on_token: OnToken | None = None,
     ) -> Sampled | Failed:
         """n completions of a prompt, at once; cancelled with the task that waits.
+
+        Args:
+            on_token: hears of every token as it is drawn, all before the result.
 
         Raises:
             UserError: more than the context holds, ids out of the vocabulary, too many samples.
         """
         _check(prompt, params, n, live)
-        task = asyncio.create_task(self._answer(live, "draw", prompt, params, n, scoring))
+        task = asyncio.create_task(self._answer(live, "draw", prompt, params, n, scoring, on_token))
         name = f"draw:{id(task)}"
         self._running[name] = task
         try:
@@ -234,11 +252,13 @@ class Samplers:
         params: SamplingParams,
         n: int,
         scoring: PromptScoring | None,
+        on_token: OnToken | None = None,
     ) -> Sampled | Failed:
-        given = {"prompt": prompt, "params": params, "n": n, "scoring": scoring}
+        weights = {"key": live.row.weights, "folder": live.folder}
+        given = {**weights, "prompt": prompt, "params": params, "n": n, "scoring": scoring}
         try:
             engine = self.engines.of(live.row.base_model)
-            result = await engine.call("sample", key=live.row.weights, folder=live.folder, **given)
+            result = await engine.call_telling("sample", on_token, given)
         except UserError as e:
             return Failed(str(e), "user")
         except Exception as e:

@@ -19,7 +19,7 @@ from tunesmith.core.durable import new_folder
 from tunesmith.core.errors import NotFound
 from tunesmith.core.ports import Weights
 from tunesmith.core.seeds import seed_of
-from tunesmith.core.types import PLAIN_SUM, AdamParams, Datum, Ints, PromptScoring, SamplingParams
+from tunesmith.core.types import PLAIN_SUM, AdamParams, Datum, Ints, OnToken, PromptScoring, SamplingParams
 from tunesmith.models.chat import load_renderer
 from tunesmith.models.folder import load_model
 from tunesmith.models.lora import Adapter, new_adapter
@@ -177,11 +177,12 @@ class Workbench:
         params: SamplingParams,
         n: int,
         scoring: PromptScoring | None,
+        on_token: OnToken | None = None,
     ) -> Sampled:
         """n completions under the weights of ``key`` (the base model's where it is empty)."""
         sampler = await self._sampler(key, folder)
         scores = None if scoring is None else await sampler.score(prompt, scoring)
-        return Sampled(await sampler.sample(prompt, params, n), scores)
+        return Sampled(await sampler.sample(prompt, params, n, on_token), scores)
 
     async def drop_weights(self, key: str) -> Said:
         self._samplers.pop(key, None)
