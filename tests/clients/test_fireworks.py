@@ -1,12 +1,15 @@
 """The serverless mode through Fireworks' own Training SDK, and its numbers beside those of the other wire."""
 
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from clients.conftest import MODEL, Ask
-from clients.environments import drive
+from clients.environments import drive, python_of, variables
+from docs.pages import blocks, page
 from server.running import RunningServer
 
 SEQUENCES = [[5, 6, 7, 8, 9, 10, 11], [9, 8, 7, 6]]
@@ -117,3 +120,23 @@ def test_the_gradient_is_divided_by_what_it_was_accumulated_over(losses):
     assert norm["num_loss_tokens"] == pytest.approx(norm["none"] / 9, rel=1e-4)
     assert norm["num_sequences"] == pytest.approx(norm["none"] / 2, rel=1e-4)
     assert norm["by_weights"] == pytest.approx(norm["num_loss_tokens"], rel=1e-4)
+
+
+def test_the_loop_of_the_page_learns(server: RunningServer, tmp_path: Path):
+    script = tmp_path / "loop.py"
+    script.write_text(blocks(page("fireworks-training.md"), "python")[0], "utf-8")
+    key = "fw_" + server.key.removeprefix("tml-")
+    own = {"FIREWORKS_BASE_URL": server.base_url, "FIREWORKS_API_KEY": key}
+    done = subprocess.run(
+        [str(python_of("fireworks")), str(script)],
+        env=variables(server, tmp_path / "home") | own,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, *_, last = (float(x) for x in re.findall(r"^step \d+: ([\d.]+)$", done.stdout, re.MULTILINE))
+    assert last < 0.7 * first
+    assert re.search(r"^\[\d+", done.stdout, re.MULTILINE)

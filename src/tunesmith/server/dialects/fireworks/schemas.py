@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tunesmith.services.sessions.shape import LARGEST_RANK
+
 Metadata = dict[str, Any]
 Seq = Annotated[int, Field(ge=0, lt=1 << 62)]
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -195,7 +197,7 @@ class TrainingConfig(Body):
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     baseModel: Annotated[str, Field(min_length=1)]
-    loraRank: Annotated[int, Field(ge=0)] = 0
+    loraRank: Annotated[int, Field(ge=0, le=LARGEST_RANK)] = 0
     maxContextLength: Annotated[int, Field(ge=0)] | None = None
 
 
@@ -211,14 +213,14 @@ class CreateDeployment(Body):
 
     baseModel: Annotated[str, Field(min_length=1)]
     hotLoadTrainerJob: str = ""
-    maxReplicaCount: Annotated[int, Field(ge=0)] | None = None
+    maxReplicaCount: Annotated[int, Field(ge=0, le=10_000)] | None = None
 
 
 class ChangeDeployment(Body):
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     hotLoadTrainerJob: str | None = None
-    maxReplicaCount: Annotated[int, Field(ge=0)] | None = None
+    maxReplicaCount: Annotated[int, Field(ge=0, le=10_000)] | None = None
 
 
 class HotLoad(Body):
