@@ -1,0 +1,332 @@
+"""Managed jobs as their owners see them: create, look, cancel, pause, go on, delete. The scheduler runs them."""
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from tunesmith.core.errors import Conflict, NotFound, UserError, unknown
+from tunesmith.core.types import Finding, Metrics
+from tunesmith.services.datasets import Datasets, check_display_name
+from tunesmith.services.jobs.job import Job, JobEvent, NewJob, check_name, shown, shown_event
+from tunesmith.services.jobs.moves import ENDED, STATES, State, locked, move, note
+from tunesmith.services.jobs.progress import Progress, progress_of
+from tunesmith.services.jobs.repeats import check_key, earlier_job
+from tunesmith.services.jobs.rows import JobEventRow, JobRow
+from tunesmith.services.jobs.specs import Folders, Specs, check_evaluator
+from tunesmith.services.registry import Registry
+from tunesmith.services.run_folder import RunFolder
+from tunesmith.services.store import Store, utc_now
+from tunesmith.spec import AnySpec
+
+ORDERS = {
+    "created_at": JobRow.created_at,
+    "updated_at": JobRow.updated_at,
+    "name": JobRow.name,
+    "state": JobRow.state,
+}
+
+
+class Jobs:
+    """All jobs of a server; an owner sees only its own. Jobs are found by id, or by name and kind."""
+
+    def __init__(self, store: Store, datasets: Datasets, registry: Registry, data_dir: Path) -> None:
+        self.store, self.datasets = store, datasets
+        self.folders = Folders(data_dir / "jobs")
+        self.specs = Specs(store, datasets, registry, self.folders)
+        store.create_tables()
+
+    def create(self, owner: str, new: NewJob, *, idempotency_key: str | None = None, retry: bool = False) -> Job:
+        """Check everything that can be checked without the model, and queue the job.
+
+        Datasets over 16 MB are checked afterwards: the job is ``validating`` until then.
+
+        Args:
+            idempotency_key: for 24 hours the same key gives the same job.
+            retry: the client says that it sent this request before; if that one made a job, it is the answer.
+
+        Raises:
+            UserError: a setting, name or dataset that is refused.
+            NotFound: a dataset, base model or earlier result that is not there.
+            Conflict: the name is taken, the key was used for another request, or a dataset is not READY.
+        """
+        began, fingerprint = utc_now(), new.fingerprint()
+        check_key(idempotency_key)
+
+        def earlier(db: Session) -> JobRow | None:
+            return earlier_job(db, owner, fingerprint, idempotency_key, retry, began)
+
+        with self.store.begin() as db:
+            if (row := earlier(db)) is not None:
+                return shown(row)
+        row = self._new_row(owner, new, began, fingerprint)
+        row.request_key, row.retried = idempotency_key, retry
+        warnings, checked = self._check(row, new)
+        return self._insert(row, earlier, warnings, checked)
+
+    def get(self, owner: str, job_id: str) -> Job:
+        return shown(self._row(owner, job_id))
+
+    def find(self, owner: str, kind: str, name: str) -> Job:
+        """The job that the client called ``name``."""
+        those = select(JobRow).where(JobRow.owner == owner, JobRow.kind == kind, JobRow.name == name)
+        with self.store.begin() as db:
+            row = db.scalar(those) if name.isprintable() else None
+        if row is None:
+            raise _absent(name)
+        return shown(row)
+
+    def page(
+        self,
+        owner: str,
+        *,
+        kind: str | None = None,
+        states: Sequence[str] = (),
+        order: str = "created_at",
+        descending: bool = True,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> tuple[list[Job], int]:
+        """(some of the owner's jobs, how many there are with that kind and those states)."""
+        if order not in ORDERS:
+            raise unknown("order", order, ORDERS)
+        for state in states:
+            if state not in STATES:
+                raise unknown("state", state, STATES)
+        those = select(JobRow).where(JobRow.owner == owner)
+        if kind is not None:
+            those = those.where(JobRow.kind == kind)
+        if states:
+            those = those.where(JobRow.state.in_(states))
+        by = ORDERS[order].desc() if descending else ORDERS[order].asc()
+        with self.store.begin() as db:
+            total = db.scalar(select(func.count()).select_from(those.subquery())) or 0
+            return [shown(row) for row in db.scalars(those.order_by(by, JobRow.id).limit(limit).offset(offset))], total
+
+    def cancel(self, owner: str, job_id: str) -> Job:
+        """End a job that has not ended; one that runs is ``cancelling`` for at most a few seconds.
+
+        Raises:
+            Conflict: it has ended otherwise.
+        """
+        return self._halt(owner, job_id, "cancelling", "cancelled", "by request")
+
+    def pause(self, owner: str, job_id: str) -> Job:
+        """Let a job rest; ``resume`` takes it up after its last checkpoint."""
+        return self._halt(owner, job_id, "pausing", "paused", "by request")
+
+    def resume(self, owner: str, job_id: str) -> Job:
+        """Queue a paused, cancelled or failed job again: it goes on after its last checkpoint.
+
+        Raises:
+            Conflict: it has not stopped, or it came to its end.
+            NotFound: a dataset of it is gone.
+        """
+        row = self._row(owner, job_id)
+        self.specs.build(owner, row.id, row)
+        with self.store.begin() as db:
+            row = self._locked(db, owner, job_id)
+            move(db, row, "validating", "resumed by request")
+            row.stalled = 0
+            return shown(row)
+
+    def delete(self, owner: str, job_id: str) -> None:
+        """Remove a job with all that it wrote; one that runs is stopped first, within a few seconds."""
+        with self.store.begin() as db:
+            row = self._locked(db, owner, job_id)
+            if row.state == "deleting":
+                return
+            alone = row.state not in ("running", "pausing", "cancelling")
+            move(db, row, "deleting", "by request")
+        if alone:
+            self.remove(job_id)
+
+    def clone(
+        self,
+        owner: str,
+        job_id: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """A new job with the settings of another, some of them changed."""
+        row = self._row(owner, job_id)
+        new = NewJob(
+            row.kind,
+            {**row.settings, **(changes or {})},
+            row.dataset,
+            row.evaluation_dataset,
+            name,
+            row.display_name,
+            asked=row.asked,
+            user_code=row.user_code,
+        )
+        return self.create(owner, new, idempotency_key=idempotency_key)
+
+    def events(self, owner: str, job_id: str, after: int = 0, limit: int = 200) -> list[JobEvent]:
+        """What happened, oldest first, from the event after that number on."""
+        self._row(owner, job_id)
+        those = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.number > after)
+        with self.store.begin() as db:
+            return [shown_event(row) for row in db.scalars(those.order_by(JobEventRow.number).limit(limit))]
+
+    def spec(self, owner: str, job_id: str) -> AnySpec:
+        """All settings with their defaults, as the worker runs them."""
+        return self.specs.build(owner, job_id, self._row(owner, job_id))
+
+    def run(self, owner: str, job_id: str) -> RunFolder:
+        """The run folder: rollouts, checkpoints, card and report. Empty until a worker has made it."""
+        return self.folders.run(self._row(owner, job_id).id)
+
+    def progress(self, owner: str, job_id: str) -> Progress:
+        row = self._row(owner, job_id)
+        return progress_of(self.folders.run(job_id), int(row.settings.get("epochs", 1)))
+
+    def metrics(self, owner: str, job_id: str, after_step: int = -1) -> list[Metrics]:
+        """One dict per finished step after that one, each with "step"; step 0 is the evaluation before training."""
+        return [line for line in self.run(owner, job_id).metrics() if line["step"] > after_step]
+
+    def findings(self, owner: str, job_id: str) -> list[Finding]:
+        """What the health rules say of the run so far."""
+        return self.run(owner, job_id).findings()
+
+    def logs(self, owner: str, job_id: str, offset: int = 0, most_bytes: int = 1 << 20) -> tuple[str, int]:
+        """(text of the log from a byte on, the byte to ask for next); complete lines only."""
+        file = self.run(owner, job_id).path / "log.txt"
+        if not file.is_file():
+            return "", offset
+        with file.open("rb") as log:
+            log.seek(offset)
+            data = log.read(most_bytes)
+        whole = data[: data.rfind(b"\n") + 1]
+        return whole.decode("utf-8", "replace"), offset + len(whole)
+
+    def validate(self, job_id: str) -> None:
+        """Check the datasets of a job that is ``validating``: it is queued, or failed with what is wrong."""
+        with self.store.begin() as db:
+            row = db.get(JobRow, job_id)
+        if row is None or row.state != "validating":
+            return
+        why = ""
+        try:
+            spec = self.specs.build(row.owner, row.id, row)
+            self._check_datasets(row, spec.skip_bad_rows)
+        except UserError as e:
+            why = str(e)
+        with self.store.begin() as db:
+            now = locked(db, job_id)
+            if now is not None and now.state == "validating":
+                move(db, now, "failed" if why else "queued", why)
+
+    def remove(self, job_id: str) -> None:
+        """The end of ``delete``: nobody works on the job any more."""
+        shutil.rmtree(self.folders.of(job_id), ignore_errors=True)
+        with self.store.begin() as db:
+            row = locked(db, job_id)
+            if row is not None and row.state == "deleting":
+                for event in db.scalars(select(JobEventRow).where(JobEventRow.job_id == job_id)):
+                    db.delete(event)
+                db.flush()
+                db.delete(row)
+
+    def _new_row(self, owner: str, new: NewJob, now: str, fingerprint: str) -> JobRow:
+        job_id = f"job-{token_hex(10)}"
+        name = job_id if new.name is None else new.name
+        check_name("name", name)
+        check_display_name(new.display_name)
+        output = name if new.output_model is None else new.output_model
+        check_name("output_model", output)
+        return JobRow(
+            id=job_id,
+            owner=owner,
+            kind=new.kind,
+            name=name,
+            display_name=new.display_name,
+            settings=dict(new.settings),
+            asked=dict(new.asked),
+            user_code=new.user_code,
+            dataset=new.dataset,
+            evaluation_dataset=new.evaluation_dataset,
+            output_model=output,
+            state="",
+            created_at=now,
+            updated_at=now,
+            fingerprint=fingerprint,
+        )
+
+    def _check(self, row: JobRow, new: NewJob) -> tuple[Iterable[str], bool]:
+        """(warnings, whether the datasets are checked too)."""
+        spec = self.specs.build(row.owner, row.id, new)
+        check_evaluator(spec, new.user_code)
+        quick = all(self.datasets.quick(row.owner, d, row.kind) for d in _datasets(row))
+        if quick:
+            self._check_datasets(row, spec.skip_bad_rows)
+        return spec.warnings(), quick
+
+    def _check_datasets(self, row: JobRow, skip_bad_rows: bool) -> None:
+        for dataset in _datasets(row):
+            self.datasets.verdict(row.owner, dataset, row.kind).raise_if_bad(dataset, skip_bad_rows)
+
+    def _insert(
+        self, row: JobRow, earlier: Callable[[Session], JobRow | None], warnings: Iterable[str], checked: bool
+    ) -> Job:
+        try:
+            with self.store.begin() as db:
+                if (there := earlier(db)) is not None:
+                    return shown(there)
+                for dataset in _datasets(row):
+                    self.datasets.hold(db, row.owner, dataset)
+                db.add(row)
+                db.flush()
+                move(db, row, "created")
+                for warning in warnings:
+                    note(db, row, warning, level="warning")
+                move(db, row, "validating")
+                if checked:
+                    move(db, row, "queued")
+                db.flush()
+                return shown(row)
+        except IntegrityError:
+            with self.store.begin() as db:
+                if (there := earlier(db)) is not None:
+                    return shown(there)
+            mend = "Choose another, or delete that job"
+            raise Conflict(row.name, f"is the name of another {row.kind} job", mend) from None
+
+    def _halt(self, owner: str, job_id: str, by: State, to: State, why: str) -> Job:
+        with self.store.begin() as db:
+            row = self._locked(db, owner, job_id)
+            if row.state not in (by, to):
+                if row.state in ENDED:
+                    verb = {"cancelled": "cancel", "paused": "pause"}[to]
+                    raise Conflict(row.name, f"cannot {verb} job in state: {row.state}", "It has ended: leave it")
+                move(db, row, by if row.state in ("running", "pausing") else to, why)
+            return shown(row)
+
+    def _row(self, owner: str, job_id: str) -> JobRow:
+        with self.store.begin() as db:
+            row = db.get(JobRow, job_id) if job_id.isprintable() else None
+        return _owned(row, owner, job_id)
+
+    def _locked(self, db: Session, owner: str, job_id: str) -> JobRow:
+        return _owned(locked(db, job_id) if job_id.isprintable() else None, owner, job_id)
+
+
+def _owned(row: JobRow | None, owner: str, job_id: str) -> JobRow:
+    if row is None or row.owner != owner:
+        raise _absent(job_id)
+    return row
+
+
+def _absent(name: str) -> NotFound:
+    return NotFound(name[:128], "no such job", "List the jobs to see their names")
+
+
+def _datasets(row: JobRow) -> list[str]:
+    return [row.dataset] + ([] if row.evaluation_dataset is None else [row.evaluation_dataset])

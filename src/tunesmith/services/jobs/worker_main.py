@@ -1,0 +1,121 @@
+"""The worker process of one job: takes up the run where it stands and brings it to its end.
+
+``python -m tunesmith.services.jobs.worker_main JOB_ID FENCE DATA_DIR``, the database's URL on stdin. SIGTERM ends it
+after the step in hand, a second one at once. It may be killed at any moment: another goes on from the last checkpoint.
+"""
+
+import logging
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from tunesmith.core.errors import UserError
+from tunesmith.core.types import Finding
+from tunesmith.services.datasets import Datasets
+from tunesmith.services.jobs.jobs import Jobs
+from tunesmith.services.jobs.lease import LOST, Lease, LeaseLost
+from tunesmith.services.jobs.moves import State, move, note
+from tunesmith.services.jobs.rows import JobRow
+from tunesmith.services.jobs.workers import STOPPED, only_worker
+from tunesmith.services.registry import Registry
+from tunesmith.services.run_folder import RunFolder, RunState
+from tunesmith.services.store import open_store
+from tunesmith.spec import AnySpec
+
+ENDINGS: dict[str, State] = {
+    "COMPLETED": "succeeded",
+    "EARLY_STOPPED": "early_stopped",
+    "FAILED": "failed",
+    "PAUSED": "paused",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One claim of one job."""
+
+    jobs: Jobs
+    lease: Lease
+    job_id: str
+    run: RunFolder
+    data_dir: Path
+
+    def do(self) -> None:
+        """Run the job to its end and move its row there."""
+        with self.jobs.store.begin() as db:
+            row = db.get_one(JobRow, self.job_id)
+        try:
+            spec = self.jobs.specs.build(row.owner, row.id, row)
+            state = self._train(spec)
+        except UserError as e:
+            self._finish(self._stopped_as(), str(e))
+        except Exception as e:
+            traceback.print_exc()
+            self._finish("failed", f"{type(e).__name__}: {e}")
+        else:
+            self._finish(ENDINGS[state.state], state.reason)
+
+    def _train(self, spec: AnySpec) -> RunState:
+        # Here, because torch takes seconds to load: the lease is held by now.
+        from tunesmith.services import worker
+
+        watcher = worker.Watcher(started=self._started, found=self._found)
+        if not (self.run.path / "state.json").is_file():
+            worker.start(spec, watcher)
+        elif not (self.run.state().state in ("COMPLETED", "EARLY_STOPPED") and self.run.card()):
+            worker.resume(self.run, watcher)
+        return self.run.state()
+
+    def _stopped_as(self) -> State:
+        """A job that stopped for want of room can go on; another refusal is its end."""
+        there = (self.run.path / "state.json").is_file()
+        return "paused" if there and self.run.state().state == "PAUSED" else "failed"
+
+    def _started(self, _run: RunFolder, _num_steps: int, notes: list[str]) -> None:
+        def write(db: Session, row: JobRow) -> None:
+            for text in notes:
+                note(db, row, text)
+
+        self.lease.write(write)
+
+    def _found(self, finding: Finding) -> None:
+        text = f"{finding.rule}: {finding.saw}. {finding.advice}"
+        self.lease.write(lambda db, row: note(db, row, text, "finding", finding.level))
+
+    def _finish(self, to: State, why: str) -> None:
+        """Where the job was told to stop meanwhile, the server has the last word."""
+
+        def write(db: Session, row: JobRow) -> None:
+            if row.state == "running":
+                move(db, row, to, why.replace(f"{self.data_dir}/", ""))
+
+        self.lease.write(write)
+
+
+def main() -> int:
+    """Exit code: 0 when the row says how the job ended, ``STOPPED`` after SIGTERM, ``LOST`` when it is another's."""
+    job_id, fence, data_dir = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    # asyncio turns the first interrupt into a cancelled task and the second into an end at once.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        store = open_store(sys.stdin.readline().strip())
+        jobs = Jobs(store, Datasets(store, data_dir), Registry(store), data_dir)
+        lease = Lease(store, job_id, fence)
+        with only_worker(jobs.folders.of(job_id)), lease.kept():
+            Work(jobs, lease, job_id, jobs.folders.run(job_id), data_dir).do()
+    except KeyboardInterrupt:
+        return STOPPED
+    except LeaseLost as e:
+        print(e, file=sys.stderr)
+        return LOST
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Worker processes on this machine: started, found again after a restart of the server, and ended with all they began.
+
+A worker holds a lock on a file in its job's folder, with its process id in it, for as long as it lives. So a look at
+the lock tells whether one lives, the id in a held lock is never another program's, and two never work on one job.
+"""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tunesmith.core.errors import Conflict
+from tunesmith.services.jobs.specs import Folders
+
+LOCK = "worker.lock"
+LOG = "worker.log"
+STOPPED = 75
+"""Exit code of a worker that was told to stop."""
+LOCK_WAIT_S = 10.0
+"""How long a worker waits for the one before it to be gone."""
+EXIT_S = 10.0
+"""How long a process may take to end once its work is done."""
+
+
+class Workers:
+    """The workers of one data directory."""
+
+    def __init__(self, folders: Folders, data_dir: Path, database_url: str) -> None:
+        self._folders, self._data_dir, self._database_url = folders, data_dir, database_url
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, job_id: str, fence: int) -> None:
+        """Start a process for a claim, in a group of its own, so that it outlives a server that is killed."""
+        folder = self._folders.of(job_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        if (before := self._children.pop(job_id, None)) is not None:
+            before.wait()
+        command = [sys.executable, "-m", "tunesmith.services.jobs.worker_main", job_id, str(fence), str(self._data_dir)]
+        with (folder / LOG).open("ab") as said:
+            child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        assert child.stdin is not None, "it is a pipe"
+        # Not among the arguments or the environment, which other processes can read: it may hold a password.
+        with suppress(BrokenPipeError):
+            child.stdin.write(self._database_url.encode() + b"\n")
+            child.stdin.close()
+        self._children[job_id] = child
+
+    def lives(self, job_id: str) -> bool:
+        child = self._children.get(job_id)
+        return (child is not None and child.poll() is None) or _holder(self._folders.of(job_id)) is not None
+
+    def farewell(self, job_id: str) -> int | None:
+        """Exit code of a worker that this server started and that has ended, negative for a signal; told once."""
+        child = self._children.pop(job_id, None)
+        return None if child is None else child.poll()
+
+    def reap(self, others: Collection[str]) -> None:
+        """Forget those that have ended, except of these jobs."""
+        for job_id, child in list(self._children.items()):
+            if job_id not in others and child.poll() is not None:
+                del self._children[job_id]
+
+    def signal(self, job_id: str, number: signal.Signals) -> None:
+        """Send a signal to a worker and, where it has to end at once, to all that it began in its group."""
+        child = self._children.get(job_id)
+        pid = child.pid if child is not None and child.poll() is None else _holder(self._folders.of(job_id))
+        if not pid:
+            return
+        with suppress(ProcessLookupError):
+            if number == signal.SIGKILL:
+                os.killpg(pid, number)
+            else:
+                os.kill(pid, number)
+
+    def close(self) -> None:
+        """Wait for those that this server started; their jobs have ended, or they were killed."""
+        for child in self._children.values():
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(EXIT_S)
+        self._children.clear()
+
+    def wait(self, job_ids: list[str], seconds: float) -> list[str]:
+        """Those that live still after so long."""
+        deadline = time.monotonic() + seconds
+        while (living := [job_id for job_id in job_ids if self.lives(job_id)]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return living
+
+
+@contextmanager
+def only_worker(folder: Path) -> Iterator[None]:
+    """Be the one worker of a job's folder; the hold ends with the process, however it ends.
+
+    Raises:
+        Conflict: another one lives and does not go away.
+    """
+    deadline = time.monotonic() + LOCK_WAIT_S
+    with (folder / LOCK).open("a+") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Conflict(str(folder), "another worker lives", "Wait until it has ended") from None
+                time.sleep(0.02)
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def _holder(folder: Path) -> int | None:
+    """Process id of the worker that lives; 0 where it is about to write it, None where there is none."""
+    try:
+        lock = (folder / LOCK).open("r")
+    except FileNotFoundError:
+        return None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(lock.read().strip() or 0)
+        return None
