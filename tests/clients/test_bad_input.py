@@ -82,7 +82,11 @@ def refused(wire: Wire, answer: httpx2.Response) -> str:
 @pytest.mark.parametrize("name", nonsense.spoiled_datums())
 def test_a_wrong_datum_is_refused(wire: Wire, ground: Ground, name: str):
     body = forward_backward(ground.model, 100 + seq_of(name), [nonsense.spoiled_datums()[name]], "importance_sampling")
-    assert len(refused(wire, wire.post("forward_backward", body))) > 20
+    answer = wire.post("forward_backward", body)
+    assert examined(wire, answer) == 400
+    # The words name the place and the mend: `data[0].…: what is wrong. What to do`.
+    assert answer.json()["detail"].startswith("data[0].")
+    assert ". " in answer.json()["detail"]
 
 
 def seq_of(name: str) -> int:

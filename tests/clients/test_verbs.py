@@ -16,6 +16,13 @@ def test_a_batch_may_be_split(ask: Ask, parts: str):
     assert np.abs(np.subtract(whole["logprobs"], other["logprobs"])).max() < 1e-5
 
 
+def test_large_batches_go_in_chunks_and_come_back_in_order(ask: Ask):
+    found = ask(CLIENT, "verbs")["chunks"]
+    assert found["datums"] == 5 * 220
+    assert found["most_off"] < 1e-5
+    assert found["loss"] == pytest.approx(found["expected"], rel=1e-5)
+
+
 def test_forward_leaves_no_trace(ask: Ask):
     found = ask(CLIENT, "verbs")["forward_only"]
     assert found["with"] == found["without"]

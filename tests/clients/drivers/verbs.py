@@ -30,6 +30,7 @@ def main(model: str) -> dict[str, Any]:
     sequences = made_sequences((6, 30, 11, 17, 8, 25, 14, 9), seed=3)
     return {
         "split": split(service, model, sequences),
+        "chunks": chunks(service, model),
         "forward_only": forward_only(service, model, sequences),
         "wide": wide(service, model, sequences[0]),
         "custom": custom(service, model, sequences[:3]),
@@ -54,6 +55,24 @@ def trained(service: Any, model: str, batches: list[list[list[int]]], sequences:
         "loss": loss,
         "norm": descend(training, RATE)["optim/grad_norm"],
         "logprobs": flat(score(training, sequences)),
+    }
+
+
+def chunks(service: Any, model: str) -> dict[str, Any]:
+    """More datums than the SDK sends in one request, which come back as one result in their order."""
+    training, kinds = policy(service, model, seed=SEED), made_sequences((3, 4, 5, 6, 7), seed=9)
+    alone = score(training, kinds)
+    passed = training.forward_backward(plain_data(kinds * 220), "cross_entropy").result()
+    together = logprobs(passed)
+    off = [
+        np.abs(x - alone[i % len(kinds)]).max() if len(x) == len(alone[i % len(kinds)]) else 9
+        for i, x in enumerate(together)
+    ]
+    return {
+        "datums": len(together),
+        "most_off": float(max(off)),
+        "loss": passed.metrics["loss:sum"],
+        "expected": -220 * float(flat(alone).sum()),
     }
 
 
