@@ -33,8 +33,10 @@ class Clients:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._heard: dict[str, float] = {}
-        self._owners: dict[str, str] = {}
+        with store.begin() as db:  # clients of an earlier server, which may not have noticed that it was away
+            open_still = db.execute(select(SessionRow.id, SessionRow.owner).where(SessionRow.ended_at.is_(None))).all()
+        self._heard = {row.id: monotonic() for row in open_still}
+        self._owners = {row.id: row.owner for row in open_still}
 
     def begin(self, owner: str, said: Introduction, prefix: str = "ses-") -> str:
         """The id of a new session; ids hold neither ':' nor '/'."""

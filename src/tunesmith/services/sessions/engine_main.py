@@ -27,6 +27,7 @@ VERBS = frozenset(
         "optim_step",
         "weight_change",
         "save_state",
+        "park_policy",
         "save_adapter",
         "publish",
         "sample",

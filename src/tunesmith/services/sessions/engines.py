@@ -28,6 +28,7 @@ class Engines:
         self.registry = registry
         self._engines: dict[Path, Engine] = {}
         self._models: dict[str, BaseModel] = {}
+        self._adopted: dict[str, BaseModel] = {}
 
     def of(self, base_model: str) -> Engine:
         """
@@ -41,12 +42,21 @@ class Engines:
 
     def model(self, base_model: str) -> BaseModel:
         """The registered model of that name, or the refusal of ``of``."""
+        if base_model in self._adopted:
+            return self._adopted[base_model]
         found = self.registry.find(base_model)
         known = self._models.get(found.name)
         if known is None or known.folder != found.folder:
             vocab = read_config(found.folder).vocab
             known = self._models[found.name] = BaseModel(found.name, found.folder, found.max_context, vocab)
         return known
+
+    def adopt(self, name: str, folder: Path) -> BaseModel:
+        """A model folder that is not registered, such as what training all parameters made, under a name for now."""
+        if name not in self._adopted:
+            config = read_config(folder)
+            self._adopted[name] = BaseModel(name, folder, config.max_positions, config.vocab)
+        return self._adopted[name]
 
     def __iter__(self) -> Iterator[Engine]:
         return iter(self._engines.values())

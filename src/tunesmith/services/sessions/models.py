@@ -17,6 +17,7 @@ from tunesmith.services.sessions.clients import Clients
 from tunesmith.services.sessions.engine import Engine
 from tunesmith.services.sessions.engines import Engines
 from tunesmith.services.sessions.futures import Futures
+from tunesmith.services.sessions.parked import FREED, LIVE, PARKED, policy_folder
 from tunesmith.services.sessions.results import Failed, Result, Said, Trained
 from tunesmith.services.sessions.rows import CheckpointRow, ModelRow, now
 from tunesmith.services.sessions.shape import Divisor, Managed, PolicyShape
@@ -24,7 +25,6 @@ from tunesmith.services.sessions.vault import Saving, Vault
 from tunesmith.services.store import Store
 
 log = logging.getLogger(__name__)
-LIVE, PARKED, FREED = "live", "parked", "freed"
 Work = Callable[[], Awaitable[Result]]
 
 
@@ -279,12 +279,15 @@ class Models:
         for model_id in self._of(session_id):
             live = self._live.pop(model_id)
             self._set_state(live, FREED)
+            shutil.rmtree(policy_folder(self.folder, model_id), ignore_errors=True)
             live.engine.turns.add(model_id, _dropping(live.engine, model_id))
 
     def park(self, session_id: str | None = None) -> None:
         """Move policies (of one session, or all) from memory to disk, to be taken up where they are."""
         for model_id in self._of(session_id):
             live = self._live.pop(model_id)
+            live.row.seen = {str(seq): request for seq, request in live.seen.items()}
+            self._set_state(live, PARKED)  # at once: a client that is back meanwhile queues up behind the parking
             live.engine.turns.add(model_id, self._parking(live))
 
     def _of(self, session_id: str | None) -> list[str]:
@@ -305,7 +308,7 @@ class Models:
         return live
 
     def _wake(self, row: ModelRow) -> LiveModel:
-        engine, folder = self.engines.of(row.base_model), self._parked(row.id)
+        engine, folder = self.engines.of(row.base_model), policy_folder(self.folder, row.id)
         live = self._live[row.id] = LiveModel(row, engine, engine.losses, {int(k): v for k, v in row.seen.items()})
         self._set_state(live, LIVE)
 
@@ -314,27 +317,20 @@ class Models:
             result = await engine.call("create_policy", policy=row.id, **given)
             if isinstance(result, Failed):
                 log.error("%s could not be taken up again: %s", row.id, result.error)
-                return
-            shutil.rmtree(folder, ignore_errors=True)
 
         engine.turns.add(row.id, job)
         return live
 
     def _parking(self, live: LiveModel) -> Callable[[], Awaitable[None]]:
         async def job() -> None:
-            model_id, folder = live.row.id, self._parked(live.row.id)
-            shutil.rmtree(folder, ignore_errors=True)
-            result = await live.engine.call("save_state", policy=model_id, folder=folder)
+            model_id = live.row.id
+            folder = policy_folder(self.folder, model_id)
+            result = await live.engine.call("park_policy", policy=model_id, folder=folder)
             if isinstance(result, Failed):
                 log.error("%s could not be parked: %s", model_id, result.error)
-            live.row.seen = {str(seq): request for seq, request in live.seen.items()}
-            self._set_state(live, FREED if isinstance(result, Failed) else PARKED)
-            await live.engine.call("drop_policy", policy=model_id)
+                self._set_state(live, FREED)
 
         return job
-
-    def _parked(self, model_id: str) -> Path:
-        return self.folder / "parked" / model_id.replace(":", "_")
 
     def _set_state(self, live: LiveModel, state: str) -> None:
         live.row.state = state

@@ -19,6 +19,7 @@ from tunesmith.services.sessions.engines import Engines
 from tunesmith.services.sessions.finished import FinishedLog
 from tunesmith.services.sessions.futures import Future, Futures
 from tunesmith.services.sessions.models import Models
+from tunesmith.services.sessions.parked import snapshot_folder
 from tunesmith.services.sessions.results import Failed, Said, Sampled
 from tunesmith.services.sessions.rows import ModelRow, SamplerRow
 from tunesmith.services.sessions.vault import Vault
@@ -130,7 +131,7 @@ class Samplers:
             self._add(row)
             return Said({"sampling_session_id": sampler_id})
 
-        return self.models.publish(owner, model.id, seq, key, self._snapshot(key), then)
+        return self.models.publish(owner, model.id, seq, key, snapshot_folder(self.folder, key), then)
 
     def find(self, owner: str, sampler_id: str) -> LiveSampler:
         """
@@ -227,7 +228,7 @@ class Samplers:
     def _dropping(self, engine: Engine, key: str) -> Callable[[], Awaitable[None]]:
         async def job() -> None:
             await engine.call("drop_weights", key=key)
-            shutil.rmtree(self._snapshot(key), ignore_errors=True)
+            shutil.rmtree(snapshot_folder(self.folder, key), ignore_errors=True)
 
         return job
 
@@ -308,11 +309,8 @@ class Samplers:
         if row.model_path is not None:
             folder = self.vault.adapter(self.vault.find(row.model_path, row.owner))
         elif row.weights:
-            folder = self._snapshot(row.weights)
+            folder = snapshot_folder(self.folder, row.weights)
         return LiveSampler(row, folder, model.context, model.vocab)
-
-    def _snapshot(self, key: str) -> Path:
-        return self.folder / "snapshots" / key.replace(":", "_")
 
 
 def _check(prompt: Ints, params: SamplingParams, n: int, live: LiveSampler) -> None:

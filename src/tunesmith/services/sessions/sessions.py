@@ -11,6 +11,7 @@ from tunesmith.services.sessions.clients import Clients
 from tunesmith.services.sessions.engines import Engines
 from tunesmith.services.sessions.futures import Futures
 from tunesmith.services.sessions.models import Models
+from tunesmith.services.sessions.parked import give_up
 from tunesmith.services.sessions.results import from_bytes, to_bytes
 from tunesmith.services.sessions.rows import ResultRow
 from tunesmith.services.sessions.samplers import Samplers
@@ -30,7 +31,7 @@ class Sessions:
     """Built once per server. ``stop`` keeps everything that a client may come back for."""
 
     def __init__(self, store: Store, registry: Registry, data_dir: Path) -> None:
-        folder = data_dir / "training"
+        folder = self.folder = data_dir / "training"
         self.store = store
         self.clients, self.engines, self.futures = Clients(store), Engines(registry), Futures()
         self.vault = Vault(store, folder / "checkpoints")
@@ -111,6 +112,7 @@ class Sessions:
                     self.models.park(session_id)
                     self.samplers.free(session_id, for_good=False)
                 self.vault.sweep()
+                give_up(self.store, self.folder)
                 self.futures.prune()
                 await self._rest()
             except Exception:

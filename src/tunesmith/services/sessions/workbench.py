@@ -140,16 +140,25 @@ class Workbench:
 
     async def save_state(self, policy: str, folder: Path) -> Said:
         """All that is needed to go on bit for bit and, below ``adapter``, what other tools open."""
-
-        def save() -> None:
-            trainer = self._trainer(policy)
-            with _fresh(folder) as unfinished:
-                trainer.save_state(unfinished)
-                write_gathered(unfinished, self._gathered[policy])
-                trainer.export(unfinished / "adapter")
-
-        await self._in_training(save)
+        await self._in_training(lambda: self._save_state(policy, folder))
         return Said()
+
+    async def park_policy(self, policy: str, folder: Path) -> Said:
+        """Move a policy from memory to disk, with nothing in between that could touch it."""
+
+        def park() -> None:
+            self._save_state(policy, folder)
+            del self._trainers[policy], self._gathered[policy]
+
+        await self._in_training(park)
+        return Said()
+
+    def _save_state(self, policy: str, folder: Path) -> None:
+        trainer = self._trainer(policy)
+        with _fresh(folder) as unfinished:
+            trainer.save_state(unfinished)
+            write_gathered(unfinished, self._gathered[policy])
+            trainer.export(unfinished / "adapter")
 
     async def save_adapter(self, policy: str, folder: Path, key: str) -> Said:
         """A PEFT adapter on disk, also held ready under ``key``."""
