@@ -23,8 +23,8 @@ slow: $(VENV)/dev.stamp        ## the tests that take minutes
 	$(BIN)/pytest -m "slow and not gpu" -n 2
 
 lint: $(VENV)/dev.stamp        ## format, lint, types, import contracts
-	$(BIN)/ruff format --check src tests scripts bench
-	$(BIN)/ruff check src tests scripts bench
+	$(BIN)/ruff format --check src tests scripts bench examples
+	$(BIN)/ruff check src tests scripts bench examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
