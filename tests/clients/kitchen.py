@@ -1,6 +1,7 @@
 """What cookbook recipes find on a server: models under the names that are their defaults, and datasets on its hub."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,15 +14,30 @@ INSTRUCT = "Qwen/Qwen3-4B-Instruct-2507"
 """A name whose recommended renderer writes the embedded model's own chat format."""
 BASE = "Qwen/Qwen3.5-9B-Base"
 """Default of rl_loop, sl_loop and chat_sl; its renderer is role_colon, which suits any tokenizer."""
+THINKING = "Qwen/Qwen3.5-9B"
+"""Default of math_rl."""
 RENDERER = "qwen3_instruct"
+EMBEDDED = Path(__file__).parents[2] / "src" / "tunesmith" / "models" / "embedded"
 
 
-def add_models(data_dir: Path) -> None:
+def add_models(data_dir: Path, work: Path) -> None:
     """Offer the embedded model under the names above too."""
-    embedded = Path(__file__).parents[2] / "src" / "tunesmith" / "models" / "embedded"
-    for name in (INSTRUCT, BASE):
-        command = [str(Path(sys.executable).with_name("tunesmith")), "models", "add", name, str(embedded)]
+    for name, folder in ((INSTRUCT, EMBEDDED), (BASE, EMBEDDED), (THINKING, thinking_model(work / "thinking"))):
+        command = [str(Path(sys.executable).with_name("tunesmith")), "models", "add", name, str(folder)]
         subprocess.run([*command, "--data-dir", str(data_dir)], check=True, capture_output=True)
+
+
+def thinking_model(folder: Path) -> Path:
+    """The embedded model with its two last pieces of text given up for the tags that Qwen3.5's renderer needs."""
+    shutil.copytree(EMBEDDED, folder)
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text("utf-8"))
+    model, added = tokenizer["model"], tokenizer["added_tokens"]
+    for tag, piece in zip(("<think>", "</think>"), sorted(model["vocab"], key=model["vocab"].get)[-2:], strict=True):
+        added.append(added[-1] | {"id": model["vocab"].pop(piece), "content": tag, "special": False})
+        model["merges"] = [pair for pair in model["merges"] if "".join(pair) != piece]
+    file.write_text(json.dumps(tokenizer), "utf-8")
+    return folder
 
 
 def add_dataset(data_dir: Path, name: str, config: str, splits: dict[str, Sequence[dict[str, Any]]]) -> None:
