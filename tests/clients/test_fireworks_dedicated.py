@@ -47,5 +47,6 @@ def test_saved_states_go_on_bit_for_bit_by_name_and_by_job(found):
     assert [name.partition("-")[0] for name in found["listed"]] == ["one", "two", "mid"]
 
 
-def test_an_adapter_cannot_be_promoted(found):
-    assert "only whole models have a name of their own" in found["promoted"]
+def test_sampler_weights_are_promoted_to_a_model_of_their_own(found):
+    assert found["promotable"] == [True, True, False]
+    assert found["promoted"] == "accounts/default/models/mine"

@@ -23,7 +23,7 @@ def save_adapter(adapter: Adapter, folder: Path, base_model: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     flat: dict[str, Tensor] = {}
     for name, pair in adapter.pairs.items():
-        plain = _plain_names(adapter.targets[name])
+        plain = plain_names(adapter.targets[name])
         for linear, (a, b, _) in zip(plain, factors(pair, adapter.targets[name]), strict=True):
             flat[f"{linear}.lora_A.weight"] = a.detach().cpu().clone()
             flat[f"{linear}.lora_B.weight"] = b.detach().cpu().clone()
@@ -78,7 +78,7 @@ def load_adapter(folder: Path, model: Decoder) -> Adapter:
     with torch.no_grad():
         for name, pair in adapter.pairs.items():
             scale = alpha / rank / pair.scale
-            plain = _plain_names(adapter.targets[name])
+            plain = plain_names(adapter.targets[name])
             if adapter.targets[name].shares:
                 _refuse_unshared(flat, adapter.targets[name], folder)
             for linear, (a, b, _) in zip(plain, factors(pair, adapter.targets[name]), strict=True):
@@ -93,7 +93,7 @@ def _covered(flat: Mapping[str, Tensor], model: Decoder, folder: Path) -> list[T
     """The targets of every kind that the file has a factor of, whichever layers it has them in."""
     linears = {name.rpartition(".lora_")[0] for name in flat}
     targets = list(model.targets(head=True))
-    kinds = {_kind(t) for t in targets if not linears.isdisjoint(_plain_names(t))}
+    kinds = {_kind(t) for t in targets if not linears.isdisjoint(plain_names(t))}
     if not kinds and not flat:
         raise UserError(str(folder), f"{WEIGHTS} holds no factors", "Copy the file again from its source")
     return [t for t in targets if _kind(t) in kinds]
@@ -125,7 +125,7 @@ def _read_config(path: Path) -> tuple[int, float]:
     return rank, alpha * rank**0.5 if config.get("use_rslora") else alpha
 
 
-def _plain_names(target: Target) -> list[str]:
+def plain_names(target: Target) -> list[str]:
     """PEFT's names of the linears behind a fused target, in the order of ``factors``."""
     prefix = "base_model.model." + ("" if target.name == "head" else "model.")
     names = [name for name, _ in target.parts]
@@ -146,7 +146,7 @@ def _refuse_unshared(flat: dict[str, Tensor], target: Target, folder: Path) -> N
     """Experts share one factor here; an adapter with one of its own per expert cannot be held."""
     letter = "A" if target.shares == "a" else "B"
     per_expert = len(target.parts)
-    names = [f"{n}.lora_{letter}.weight" for n in _plain_names(target)]
+    names = [f"{n}.lora_{letter}.weight" for n in plain_names(target)]
     for i, name in enumerate(names):
         first = flat.get(names[i % per_expert])
         if first is not None and name in flat and not torch.equal(flat[name], first):

@@ -92,7 +92,8 @@ def saving(service: Any, training: Any) -> dict[str, Any]:
         "crossed": talk.score(training, SEQUENCES),
         "names": training.list_checkpoints(),
         "listed": [row["name"].rpartition("/")[2] for row in listed],
-        "promoted": talk.refusal(lambda: service.promote_checkpoint(name=listed[0]["name"], **PROMOTION)),
+        "promotable": [row["promotable"] for row in listed],
+        "promoted": service.promote_checkpoint(name=listed[0]["name"], **PROMOTION)["name"],
     }
 
 

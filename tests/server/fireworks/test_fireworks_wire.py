@@ -145,7 +145,7 @@ def test_a_name_that_several_runs_have_is_refused_with_their_paths(ask: Ask):
     assert result(ask, ask("POST", f"{SERVERLESS}/load_weights", json=again))["path"] == paths[0]
 
 
-def test_checkpoints_of_a_session_are_listed_and_not_promoted(ask: Ask, model: str):
+def test_checkpoints_of_a_session_are_listed_until_the_end_and_after_it(ask: Ask, model: str):
     info = ask("POST", f"{SERVERLESS}/get_info", json={"model_id": model}).json()
     assert (info["model_name"], info["lora_rank"]) == (MODEL, 4)
     session = begin(ask)
@@ -155,11 +155,55 @@ def test_checkpoints_of_a_session_are_listed_and_not_promoted(ask: Ask, model: s
     [row] = ask("GET", f"/v1/{parent}/checkpoints").json()["trainingSessionCheckpoints"]
     assert row["name"] == f"{parent}/checkpoints/listed"
     assert row["checkpointType"] == "CHECKPOINT_TYPE_INFERENCE_LORA"
-    body = {"output_model": "accounts/default/models/mine", "base_model": MODEL}
-    refused = ask("POST", f"/v1/{row['name']}:promote", json=body)
-    assert refused.status_code == 400 and "only whole models" in refused.json()["message"]
+    assert row["promotable"]
     for _ in range(2):
         assert ask("DELETE", f"/v1/{parent}").status_code == 200
+
+
+def test_a_promoted_checkpoint_is_a_whole_model(ask: Ask):
+    session = begin(ask)
+    own = new_model(ask, session)["model_id"]
+    targets = {"data": [6, 7, 8], "dtype": "int64", "shape": [3]}
+    datum = {"model_input": {"chunks": [{"tokens": [5, 6, 7]}]}, "loss_fn_inputs": {"target_tokens": targets}}
+    data = {"data": [datum], "loss_fn": "cross_entropy"}
+    sent = {"model_id": own, "seq_id": 1, "forward_backward_input": data}
+    before = result(ask, ask("POST", f"{SERVERLESS}/forward_backward", json=sent))["metrics"]["loss:sum"]
+    step = {"model_id": own, "seq_id": 2, "adam_params": {"learning_rate": 1e-2}}
+    result(ask, ask("POST", f"{SERVERLESS}/optim_step", json=step))
+    saved(ask, own, 3, "promoted", "save_weights_for_sampler")
+    checkpoint = f"accounts/default/trainingSessions/{session}/checkpoints/promoted"
+    name = "accounts/default/models/mine"
+    promoted = ask("POST", f"/v1/{checkpoint}:promote", json={"output_model": name, "base_model": MODEL})
+    assert promoted.json()["model"]["name"] == name, promoted.text
+    given = {"prompt": [5, 6, 7, 8], "echo": True, "logprobs": True, "temperature": 0, "max_tokens": 1}
+
+    def scores(model: str) -> list[float]:
+        [choice] = complete(ask, **given, model=model).json()["choices"]
+        return [entry["logprob"] for entry in choice["logprobs"]["content"]]
+
+    assert scores(name) == pytest.approx(scores(checkpoint), abs=1e-4)
+    assert -sum(scores(name)[1:4]) < before - 1
+    assert ask("GET", f"/v1/{name}").json()["baseModelDetails"] == {"moe": False}
+    assert new_model(ask, begin(ask), base_model=name)["type"] == "create_model"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"output_model": "accounts/other/models/x"}, "is no id"),
+        ({"base_model": "somebody/else"}, f"was trained on {MODEL}"),
+        ({"output_model": "accounts/default/models/taken"}, "is the name of a model already"),
+    ],
+)
+def test_promotions_that_cannot_be(ask: Ask, more, words):
+    session = begin(ask)
+    saved(ask, new_model(ask, session)["model_id"], 1, "fresh", "save_weights_for_sampler")
+    path = f"/v1/accounts/default/trainingSessions/{session}/checkpoints/fresh:promote"
+    body = {"output_model": "accounts/default/models/taken", "base_model": MODEL}
+    ask("POST", path, json=body)
+    refused = ask("POST", path, json=body | {"output_model": "accounts/default/models/other"} | more)
+    assert refused.status_code == 400
+    assert words in refused.json()["message"]
 
 
 def test_nothing_of_an_owner_is_anothers(ask: Ask, stranger: Ask, model: str):

@@ -8,6 +8,7 @@ from tunesmith.server.dialects.fireworks import (
     completions,
     deployments,
     jobs,
+    promotion,
     service,
     training,
 )
@@ -18,7 +19,7 @@ for root in ("/training/v1/serverless", "/training/v1/rlorTrainerJobs/{account}/
         router.include_router(part.router, prefix=f"{root}/api/v1")
 for root in ("", "/training/v1/serverless"):
     router.include_router(completions.router, prefix=f"{root}/inference/v1")
-for part in (accounts, jobs, deployments):
+for part in (accounts, jobs, deployments, promotion):
     router.include_router(part.router)
 
 __all__ = ["router"]

@@ -5,11 +5,10 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from tunesmith.core.errors import NotFound, UserError
+from tunesmith.core.errors import NotFound
 from tunesmith.models.config import read_config
 from tunesmith.server.auth import Owner
-from tunesmith.server.body import read_json
-from tunesmith.server.dialects.fireworks import names, schemas
+from tunesmith.server.dialects.fireworks import names
 from tunesmith.server.dialects.fireworks.envelope import new_router
 from tunesmith.server.dialects.fireworks.place import Here
 from tunesmith.services.sessions.rows import CheckpointRow
@@ -68,22 +67,6 @@ async def session_checkpoints(here: Here, account: str, session_id: str) -> dict
     return {"trainingSessionCheckpoints": listed, "nextPageToken": "", "totalSize": len(listed)}
 
 
-@router.post("/v1/accounts/{account}/trainingSessions/{session_id}/checkpoints/{name}:promote")
-async def promote(request: Request, here: Here, account: str, session_id: str, name: str) -> dict[str, Any]:
-    names.check_account(here.owner, account)
-    session = here.sessions.clients.find(here.owner, session_id)
-    near = [here.models_in(session.id)]
-    row = names.find_checkpoint(here.sessions, here.owner, name, (names.SAMPLER_WEIGHTS,), near)
-    await read_json(request, schemas.Promote)
-    raise not_promotable(row)
-
-
-def not_promotable(row: CheckpointRow) -> UserError:
-    """A registered model is a folder of all weights; what was trained is an adapter."""
-    mend = "Sample it by its checkpoint's name, which is kept until you delete it"
-    return UserError(row.name, f"is an adapter of rank {row.rank}: only whole models have a name of their own", mend)
-
-
 def checkpoint(parent: str, row: CheckpointRow) -> dict[str, Any]:
     """One checkpoint as the control plane shows it."""
     if row.kind not in TYPES:
@@ -94,7 +77,7 @@ def checkpoint(parent: str, row: CheckpointRow) -> dict[str, Any]:
         "createTime": saved,
         "updateTime": saved,
         "checkpointType": TYPES[row.kind],
-        "promotable": False,
+        "promotable": row.kind == names.SAMPLER_WEIGHTS,
     }
 
 

@@ -8,7 +8,7 @@ from fastapi import Request
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.server.body import read_json
 from tunesmith.server.dialects.fireworks import names, schemas
-from tunesmith.server.dialects.fireworks.accounts import checkpoint, not_promotable
+from tunesmith.server.dialects.fireworks.accounts import checkpoint
 from tunesmith.server.dialects.fireworks.envelope import new_router
 from tunesmith.server.dialects.fireworks.place import Here, Place
 from tunesmith.server.errors import refusal
@@ -89,15 +89,6 @@ async def job_checkpoints(here: Here, account: str, name: str) -> dict[str, Any]
     saved = here.sessions.vault.of_models(here.owner, here.models_of(row.id))
     listed = [checkpoint(parent, c) for c in saved]
     return {"checkpoints": listed, "nextPageToken": "", "totalSize": len(listed)}
-
-
-@router.post("/v1/accounts/{account}/checkpoints/{name}:promote")
-async def promote(request: Request, here: Here, account: str, name: str) -> dict[str, Any]:
-    names.check_account(here.owner, account)
-    body = await read_json(request, schemas.PromoteOfJob)
-    row = here.trainers.find(here.owner, body.trainer_job_id.rpartition("/")[2])
-    near = [here.models_of(row.id)]
-    raise not_promotable(names.find_checkpoint(here.sessions, here.owner, name, (names.SAMPLER_WEIGHTS,), near))
 
 
 def _shape(here: Place, account: str, shape: str, version: str = "1") -> dict[str, Any]:
