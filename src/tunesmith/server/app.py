@@ -8,7 +8,8 @@ from fastapi import FastAPI
 
 from tunesmith import __version__
 from tunesmith.server import errors, files, hub, monitoring
-from tunesmith.server.dialects import fireworks, tinker
+from tunesmith.server.dialects import fireworks, openai, tinker
+from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
 from tunesmith.services.keys import Keys
 from tunesmith.services.registry import Registry
@@ -16,6 +17,7 @@ from tunesmith.services.renderers import Renderers
 from tunesmith.services.sessions import Sessions
 from tunesmith.services.store import open_store
 from tunesmith.services.trainers import Trainers
+from tunesmith.services.tuned_models import TunedModels
 
 
 def create_app(settings: ServerSettings) -> FastAPI:
@@ -31,6 +33,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.settings, app.state.store, app.state.stopping = settings, store, asyncio.Event()
     app.state.keys, app.state.registry, app.state.trainers = Keys(store), Registry(store), Trainers(store)
     app.state.renderers = Renderers(app.state.registry)
+    app.state.tuned_models = TunedModels(store, app.state.registry, settings.data_dir / "tuned")
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     _include_dialects(app)
@@ -44,6 +47,8 @@ def _include_dialects(app: FastAPI) -> None:
     """The routes of each wire."""
     app.include_router(tinker.router)
     app.include_router(fireworks.router)
+    app.include_router(openai.router)
+    app.state.name_rules = (weights_by_name,)
 
 
 @asynccontextmanager

@@ -22,7 +22,14 @@ class Renderers:
         Raises:
             NotFound: no base model of that name, or no tokenizer in its folder.
         """
-        folder = self._registry.find(base_model).folder
+        return self.at(self._registry.find(base_model).folder)
+
+    def at(self, folder: Path) -> ChatRenderer:
+        """The renderer of a model folder, registered or not.
+
+        Raises:
+            NotFound: no tokenizer in the folder.
+        """
         with self._lock:
             if folder not in self._loaded:
                 self._loaded[folder] = load_renderer(folder)

@@ -20,8 +20,8 @@ from tunesmith.server.dialects.fireworks import tensors
 from tunesmith.server.dialects.fireworks.choices import Drawn, choice
 from tunesmith.server.dialects.fireworks.completion_request import CompletionRequest, check, sampling_params
 from tunesmith.server.dialects.fireworks.envelope import error_body, new_router, refused
-from tunesmith.server.dialects.fireworks.models import weights_of
-from tunesmith.server.dialects.fireworks.place import Here, Place, renderers_of
+from tunesmith.server.dialects.fireworks.place import Here, Place
+from tunesmith.server.dialects.weights import find_weights, renderer_of
 from tunesmith.services.sessions.results import Failed
 from tunesmith.services.sessions.samplers import LiveSampler
 
@@ -35,8 +35,8 @@ async def completions(request: Request, here: Here) -> Response:
     """n completions of one prompt, by a base model, a checkpoint of a session, or what a deployment has loaded."""
     given = await read_json(request, CompletionRequest)
     check(given)
-    live = weights_of(here, given.model)
-    renderer = await asyncio.to_thread(renderers_of(request).of, live.row.base_model)
+    live = find_weights(request, here.owner, given.model)
+    renderer = await asyncio.to_thread(renderer_of, request, live)
     work = asyncio.create_task(_complete(here, given, live, renderer))
     headers = {"x-request-id": request.headers.get("x-request-id", token_hex(16))}
     try:

@@ -2,25 +2,29 @@
 
 import re
 
+from fastapi import Request
+
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.server.dialects.fireworks import names
-from tunesmith.server.dialects.fireworks.place import Place
+from tunesmith.server.dialects.fireworks.place import Place, place_of
 from tunesmith.services.sessions.samplers import LiveSampler
 
 _NAME = re.compile(r"accounts/([^/]+)/(trainingSessions|trainingSamplers|deployments)/(.+)")
 KINDS = (names.SAMPLER_WEIGHTS, names.WEIGHTS)
 
 
-def weights_of(here: Place, model: str) -> LiveSampler:
-    """
+def weights_by_name(request: Request, owner: str, model: str) -> LiveSampler | None:
+    """The weights of a training session, a checkpoint or a deployment; None for a name of something else.
+
     Raises:
         NotFound: no such model, session, checkpoint or deployment. Denied: another account's.
     """
-    samplers = here.sessions.samplers
     # Some clients put the deployment behind the model's name.
     found = _NAME.fullmatch(model.rpartition("#")[2])
     if found is None:
-        return samplers.weights(here.owner, model)
+        return None
+    here = place_of(request, owner)
+    samplers = here.sessions.samplers
     account, collection, rest = found.groups()
     names.check_account(here.owner, account)
     if collection == "deployments":

@@ -7,7 +7,6 @@ from fastapi import Depends, Request
 
 from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.fireworks import names
-from tunesmith.services.renderers import Renderers
 from tunesmith.services.sessions import Sessions
 from tunesmith.services.trainers import Trainers
 
@@ -70,8 +69,3 @@ def place_of(request: Request, owner: Owner) -> Place:
 
 
 Here = Annotated[Place, Depends(place_of)]
-
-
-def renderers_of(request: Request) -> Renderers:
-    renderers: Renderers = request.app.state.renderers
-    return renderers

@@ -1,0 +1,59 @@
+"""Routes that answer what they refuse in the shape of their own wire."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from tunesmith.core.errors import UserError
+from tunesmith.server.errors import LONGEST_DETAIL, STATUS, explain
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a client is to be told."""
+
+    status: int
+    text: str
+    where: str | None = None
+    """The field or name that is at fault, where one is."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> str:
+        """The text, cut where a client has sent too much to be quoted."""
+        return self.text if len(self.text) <= LONGEST_DETAIL else self.text[:LONGEST_DETAIL] + " …"
+
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Render = Callable[[Refusal], Response]
+
+
+def rendering(render: Render) -> type[APIRoute]:
+    """The class of routes whose refusals look as ``render`` makes them."""
+
+    class Route(APIRoute):
+        def get_route_handler(self) -> Handler:
+            handle = super().get_route_handler()
+
+            async def answered(request: Request) -> Response:
+                try:
+                    return await handle(request)
+                except (UserError, HTTPException) as e:
+                    return render(refusal_of(e))
+                except RequestValidationError as e:
+                    return render(refusal_of(explain(e, "request")))
+
+            return answered
+
+    return Route
+
+
+def refusal_of(error: UserError | HTTPException) -> Refusal:
+    if isinstance(error, HTTPException):
+        return Refusal(error.status_code, str(error.detail), headers=error.headers or {})
+    return Refusal(STATUS[error.kind], str(error), error.where)

@@ -1,0 +1,171 @@
+"""Tuned models by name: an adapter on a registered base model, or a whole model, each the property of one owner."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from sqlalchemy import String, func, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tunesmith.core.durable import new_folder
+from tunesmith.core.errors import Conflict, NotFound, UserError
+from tunesmith.models.peft_format import CONFIG as ADAPTER_CONFIG
+from tunesmith.services.registry import Registry
+from tunesmith.services.sessions.vault import Vault
+from tunesmith.services.store import Base, Store, utc_now
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}")
+
+
+class TunedModelRow(Base):
+    """One name of one owner."""
+
+    __tablename__ = "tuned_models"
+    owner: Mapped[str] = mapped_column(String(200), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), unique=True)
+    base_model: Mapped[str]
+    folder: Mapped[str]
+    whole: Mapped[bool]
+    job_id: Mapped[str]
+    created_at: Mapped[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TunedModel:
+    """What a name stands for."""
+
+    name: str
+    key: str
+    """Of these weights and no others, ever: a name that is given again has another key."""
+    base_model: str
+    folder: Path
+    """Of a PEFT adapter or, where ``whole``, of a model."""
+    whole: bool
+    job_id: str
+    """The job that made it; empty where none did."""
+    created_at: str
+
+
+class TunedModels:
+    """The names in one database. Nothing is cached: a model that another process adds answers at once."""
+
+    def __init__(self, store: Store, registry: Registry, folder: Path) -> None:
+        """
+        Args:
+            folder: where copies of promoted checkpoints lie.
+        """
+        self._store, self._registry, self._folder = store, registry, folder
+        store.create_tables()
+
+    def add(self, owner: str, name: str, base_model: str, folder: Path, job_id: str = "") -> TunedModel:
+        """Give a folder a name. To add the same again changes nothing.
+
+        Raises:
+            UserError: a name that cannot be one, or a folder that holds neither an adapter nor a model.
+            NotFound: no base model of that name. Conflict: the name is taken.
+        """
+        self._check_name(name)
+        base = self._registry.find(base_model).name
+        row = TunedModelRow(
+            owner=owner,
+            name=name,
+            key=f"tuned:{uuid4().hex}",
+            base_model=base,
+            folder=str(folder.resolve()),
+            whole=_is_whole(folder),
+            job_id=job_id,
+            created_at=utc_now(),
+        )
+        with self._store.begin() as db:
+            old = db.get(TunedModelRow, (owner, name))
+            if old is None:
+                db.add(row)
+            elif (old.base_model, old.folder, old.job_id) != (row.base_model, row.folder, row.job_id):
+                raise Conflict(name, f"is the name of {old.folder}", "Give another name, or remove that model first")
+            return _model(old or row)
+
+    def promote(self, owner: str, name: str, vault: Vault, path: str) -> TunedModel:
+        """Give a checkpoint of the Training API a name. The weights are copied: they outlive the checkpoint.
+
+        Args:
+            path: ``tinker://...``; of a model that is trained on, its weights as they are in that checkpoint.
+
+        Raises:
+            UserError: weights that are overwritten by the next save. NotFound, Denied: as ``Vault.find``.
+        """
+        self._check_name(name)
+        found = vault.find(path, owner)
+        if found.inflight:
+            raise UserError(path, "is overwritten by the next save", "Save the weights under a name of their own")
+        if (old := self.get(owner, name)) is not None:
+            raise Conflict(name, f"is the name of {old.folder}", "Give another name, or remove that model first")
+        copy = self._folder / uuid4().hex
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with new_folder(copy) as unfinished:
+            shutil.copytree(vault.adapter(found), unfinished, dirs_exist_ok=True)
+        return self.add(owner, name, found.base_model, copy)
+
+    def get(self, owner: str, name: str) -> TunedModel | None:
+        """What an owner's name stands for; None where there is no such name."""
+        if not _NAME.fullmatch(name):
+            return None
+        columns = TunedModelRow.__table__.columns
+        found = self._store.rows(select(*columns).where(columns.owner == owner, columns.name == name))
+        return _model(TunedModelRow(**found[0]._mapping)) if found else None
+
+    def find(self, owner: str, name: str) -> TunedModel:
+        """
+        Raises:
+            NotFound: the owner has no tuned model of that name.
+        """
+        model = self.get(owner, name)
+        if model is None:
+            raise NotFound(
+                "model", f"there is no tuned model {name!r:.200}", "List those there are with GET /v1/models"
+            )
+        return model
+
+    def page(self, owner: str, limit: int = 100, offset: int = 0) -> tuple[Sequence[TunedModel], int]:
+        """(the owner's models, newest first; how many there are in all)."""
+        mine = TunedModelRow.owner == owner
+        newest = select(TunedModelRow).where(mine).order_by(TunedModelRow.created_at.desc(), TunedModelRow.name)
+        with self._store.begin() as db:
+            total = db.scalar(select(func.count()).select_from(TunedModelRow).where(mine)) or 0
+            return [_model(row) for row in db.scalars(newest.limit(limit).offset(offset))], total
+
+    def remove(self, owner: str, name: str) -> None:
+        """Forget a name. A copy of a promoted checkpoint goes with it; the folder of a job stays.
+
+        Raises:
+            NotFound: the owner has no tuned model of that name.
+        """
+        model = self.find(owner, name)
+        with self._store.begin() as db:
+            row = db.get(TunedModelRow, (owner, name))
+            if row is not None:
+                db.delete(row)
+        if model.folder.is_relative_to(self._folder.resolve()):
+            shutil.rmtree(model.folder, ignore_errors=True)
+
+    def _check_name(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            mend = "Use up to 200 letters, digits and . _ : / @ -, beginning with a letter or digit"
+            raise UserError("name", f"cannot be {name!r:.200}", mend)
+        if name in {model.name for model in self._registry.models()}:
+            raise Conflict(name, "is the name of a base model", "Give another name")
+
+
+def _is_whole(folder: Path) -> bool:
+    if (folder / ADAPTER_CONFIG).is_file():
+        return False
+    if (folder / "config.json").is_file():
+        return True
+    raise UserError(str(folder), "holds neither an adapter nor a model", f"Give a folder with {ADAPTER_CONFIG}")
+
+
+def _model(row: TunedModelRow) -> TunedModel:
+    return TunedModel(row.name, row.key, row.base_model, Path(row.folder), row.whole, row.job_id, row.created_at)
