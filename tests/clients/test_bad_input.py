@@ -255,11 +255,12 @@ def test_made_up_requests(wire: Wire, ground: Ground, kind: str):
 
 
 @pytest.mark.slow
-def test_thousands_of_made_up_requests(wire: Wire, ground: Ground, server: RunningServer):
+@pytest.mark.parametrize("kind", ["json", "protobuf", "not_json"])
+def test_thousands_of_made_up_requests(wire: Wire, ground: Ground, server: RunningServer, kind: str):
+    """Six thousand, of three kinds."""
     barrage = Barrage(wire, ground)
-    for kind in ("json", "protobuf", "not_json"):
-        getattr(barrage, kind)(MANY)
-    assert barrage.sent >= 5_000
+    getattr(barrage, kind)(MANY)
+    assert barrage.sent >= 0.9 * MANY
     assert "Traceback" not in server.log()
     # After all of it a user who does it right is served.
     assert wire.policy(wire.session(), MODEL)
