@@ -239,6 +239,29 @@ def test_a_completion_whole_and_as_events(ask: Ask):
     assert json.loads(event)["perf_metrics"]["prompt-tokens"] == "3"
 
 
+def test_a_sampler_of_the_session_draws_what_completions_draw(ask: Ask):
+    session = begin(ask)
+    saved(ask, new_model(ask, session)["model_id"], 1, "drawn", "save_weights_for_sampler")
+    body = {"session_id": session, "sampling_session_seq_id": 0, "model_path": "drawn"}
+    sampler = ask("POST", f"{SERVERLESS}/create_sampling_session", json=body).json()["sampling_session_id"]
+    body = {
+        "sampling_session_id": sampler,
+        "seq_id": 1,
+        "prompt": {"chunks": [{"type": "encoded_text", "tokens": [5, 6, 7]}]},
+        "sampling_params": {"max_tokens": 6, "temperature": 1.0, "seed": 9, "stop": []},
+        "prompt_logprobs": True,
+    }
+    drawn = result(ask, ask("POST", f"{SERVERLESS}/asample", json=body))
+    [sequence] = drawn["sequences"]
+    assert len(sequence["tokens"]) == len(sequence["logprobs"]) == 6
+    assert drawn["prompt_logprobs"][0] is None and len(drawn["prompt_logprobs"]) == 3
+    model = f"accounts/default/trainingSessions/{session}/checkpoints/drawn"
+    given = {"max_tokens": 6, "seed": 9, "return_token_ids": True, "model": model}
+    [choice] = complete(ask, **given).json()["choices"]
+    # Without stop a completion ends at the model's own stop ids; with an empty list, nowhere.
+    assert sequence["tokens"][: len(choice["token_ids"])] == choice["token_ids"]
+
+
 def test_echo_covers_prompt_and_completion(ask: Ask):
     [choice] = complete(ask, echo=True, logprobs=True, raw_output=True, temperature=0).json()["choices"]
     ids = choice["raw_output"]["completion_token_ids"]
