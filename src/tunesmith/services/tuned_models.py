@@ -17,7 +17,7 @@ from tunesmith.services.registry import Registry
 from tunesmith.services.sessions.vault import Vault
 from tunesmith.services.store import Base, Store, utc_now
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}")
+_NAME = re.compile(r"(?!tinker://)[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}")
 
 
 class TunedModelRow(Base):

@@ -1,16 +1,13 @@
 """Refusals as this wire's clients read them: ``detail``, a google.rpc status and an inference error in one."""
 
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
+from fastapi import APIRouter, Response
 
-from tunesmith.core.errors import UserError
-from tunesmith.server.errors import LONGEST_DETAIL, STATUS, explain
+from tunesmith.server.dialects.refusals import Refusal, rendering
+from tunesmith.server.errors import LONGEST_DETAIL
 
 CODES: Mapping[int, tuple[int, str]] = {
     400: (3, "INVALID_ARGUMENT"),
@@ -23,7 +20,6 @@ CODES: Mapping[int, tuple[int, str]] = {
     500: (13, "INTERNAL"),
 }
 """HTTP status -> number and name of google.rpc.Code."""
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def error_body(status: int, text: str) -> dict[str, Any]:
@@ -39,24 +35,9 @@ def refused(status: int, text: str, headers: Mapping[str, str] | None = None) ->
     return Response(json.dumps(error_body(status, text)), status, dict(headers or {}), "application/json")
 
 
-class Route(APIRoute):
-    """A route whose refusals have this shape."""
-
-    def get_route_handler(self) -> Handler:
-        handle = super().get_route_handler()
-
-        async def answered(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except UserError as e:
-                return refused(STATUS[e.kind], str(e))
-            except HTTPException as e:
-                return refused(e.status_code, str(e.detail), e.headers)
-            except RequestValidationError as e:
-                return refused(400, str(explain(e, "request")))
-
-        return answered
+def _render(refusal: Refusal) -> Response:
+    return refused(refusal.status, refusal.text, refusal.headers)
 
 
 def new_router() -> APIRouter:
-    return APIRouter(route_class=Route)
+    return APIRouter(route_class=rendering(_render))

@@ -41,7 +41,7 @@ class ChatChoice:
 
     def __init__(self, index: int, given: ChatRequest, renderer: ChatRenderer, pieces: Pieces, tools: Notation | None):
         self._index, self._given, self._pieces, self._tools = index, given, pieces, tools
-        self._growing = Growing(renderer.decode, given.stops, None if tools is None else tools.begins)
+        self._growing = Growing(renderer.decode, given.stop, None if tools is None else tools.begins)
         self._part, self._calls = Part(), list[Call]()
         self._stop: str | None = None
         self._begun = False
@@ -115,7 +115,7 @@ class TextChoice:
         """
         self._index, self._given, self._pieces = index, given, pieces
         self._extra = {"prompt_token_ids": prompt.tolist()} if given.return_token_ids else {}
-        self._growing = Growing(renderer.decode, given.stops)
+        self._growing = Growing(renderer.decode, given.stop)
         self._part = Part() if echoed is None else Part(echoed.text, [*echoed.shown], [*echoed.offsets])
         self._before = len(self._part.text)
         self._stop: str | None = "length" if given.max_tokens == 0 else None

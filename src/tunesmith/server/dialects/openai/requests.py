@@ -67,7 +67,8 @@ class SamplingRequest(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=-1, le=1 << 30)] = 0
     """-1 and 0: all."""
-    stop: str | Annotated[list[str], Field(max_length=MOST_STOPS)] = []
+    stop: Annotated[list[str], Field(max_length=MOST_STOPS)] = []
+    """Texts that end a completion and are left out of it; one may come without its list."""
     seed: int = Field(default_factory=lambda: randbits(63))
     """Without one every request has its own."""
     stream: bool = False
@@ -76,12 +77,11 @@ class SamplingRequest(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, given: Any) -> Any:
-        return {k: v for k, v in given.items() if v is not None} if isinstance(given, dict) else given
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+    def _plain(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        present = {k: v for k, v in given.items() if v is not None}
+        return present | ({"stop": [present["stop"]]} if isinstance(present.get("stop"), str) else {})
 
     def params(self, max_tokens: int, likeliest: int) -> SamplingParams:
         """How to draw; a completion ends at max_tokens."""
@@ -90,7 +90,7 @@ class SamplingRequest(BaseModel):
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=max(0, self.top_k),
-            stop=self.stops,
+            stop=tuple(self.stop),
             seed=self.seed & SEED_BITS,
             top_logprobs=likeliest,
         )
@@ -145,7 +145,7 @@ def check(given: SamplingRequest) -> None:
             raise UserError(name, f"is not supported by this server (got {value!r:.60})", "Leave it out")
         if name not in NEUTRAL and name not in IGNORED:
             raise UserError(name[:100], "is no setting of this request", "Leave it out")
-    if "" in given.stops:
+    if "" in given.stop:
         raise UserError("stop", "holds an empty text", "Leave it out")
     if isinstance(given, ChatRequest) and given.top_logprobs and not given.logprobs:
         raise UserError("top_logprobs", "is only for requests with logprobs", "Set logprobs: true")
