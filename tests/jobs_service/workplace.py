@@ -35,12 +35,14 @@ class Workplace:
         self.datasets = Datasets(self.store, data_dir)
         self.jobs = Jobs(self.store, self.datasets, registry, data_dir)
         self.max_running = max_running
+        self._earlier: list[Workers] = []
         self.restart()
 
     def restart(self, **given: Any) -> Scheduler:
         """A scheduler that knows nothing, as after a server was killed; workers of the one before live on."""
         workers = Workers(self.jobs.folders, self.data_dir, self.url)
         self.scheduler, self.workers = Scheduler(self.jobs, workers, self.max_running, **given), workers
+        self._earlier.append(workers)
         return self.scheduler
 
     def upload(self, owner: str, kind: str, data: bytes | None = None, name: str = "") -> str:
@@ -98,4 +100,6 @@ class Workplace:
 
     def close(self) -> None:
         self.scheduler.drain()
+        for workers in self._earlier:
+            workers.close()
         self.store.close()

@@ -1,0 +1,200 @@
+"""Real worker processes: whole jobs, kill -9 of workers and schedulers, stopping, hanging, locked databases."""
+
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from crash.fingerprint import fingerprint
+from jobs_service.workplace import SHAPES, Workplace
+from sqlalchemy import update
+
+from tunesmith.services.jobs.job import Job
+from tunesmith.services.jobs.lease import LOST
+from tunesmith.services.jobs.moves import ENDED
+from tunesmith.services.jobs.rows import JobRow
+from tunesmith.services.store import FILE_NAME
+
+pytestmark = pytest.mark.thorough
+LONG = {"epochs": 10}
+"""Thirty steps of four rows."""
+
+
+def step(place: Workplace, job: Job) -> int:
+    return place.jobs.progress(job.owner, job.id).step
+
+
+def until_step(place: Workplace, job: Job, least: int) -> None:
+    """Return while a worker is at work that has done so many steps, or when the job has ended."""
+    place.look_until(lambda: (step(place, job) >= least and place.pid(job) is not None) or place.state(job) in ENDED)
+
+
+def kill(place: Workplace, job: Job) -> bool:
+    """kill -9 of a job's worker; False when it had ended just before."""
+    pid = place.pid(job)
+    if pid is None:
+        return False
+    os.killpg(pid, signal.SIGKILL)
+    return True
+
+
+def calm(place: Workplace, job: Job, folder: Path) -> dict[str, str]:
+    """What the same spec gives in this process, undisturbed."""
+    from tunesmith.services import worker
+
+    spec = place.jobs.spec(job.owner, job.id)
+    return fingerprint(worker.start(spec.model_copy(update={"output_dir": str(folder)})).path)
+
+
+def test_killed_jobs_of_every_kind_end_with_the_bytes_of_undisturbed_ones(place: Workplace, tmp_path: Path) -> None:
+    """The worker is killed at a seeded step, every other time with all that the scheduler knew."""
+    rng = random.Random(7)
+    place.max_running = 3
+    place.restart()
+    jobs = {kind: place.create(kind, **LONG) for kind in SHAPES}
+    for number, job in enumerate(jobs.values()):
+        until_step(place, job, rng.randint(1, 10))
+        time.sleep(rng.uniform(0, 0.05))
+        assert kill(place, job), "thirty steps take longer"
+        if number % 2 == 0:
+            place.restart()
+    for kind, job in jobs.items():
+        ended = place.until_state(job, "succeeded", "failed")
+        assert (ended.state, ended.starts) == ("succeeded", 2), place.said()
+        assert fingerprint(place.run(job).path) == calm(place, job, tmp_path / kind)
+        assert [m["step"] for m in place.jobs.metrics("ann", job.id, 0)] == list(range(1, 31))
+        text, end = place.jobs.logs("ann", job.id)
+        assert "resumed after step" in text and place.jobs.logs("ann", job.id, end) == ("", end)
+
+
+def test_cancel_pause_resume_while_running(place: Workplace) -> None:
+    job = place.create("sft", **LONG)
+    until_step(place, job, 2)
+    assert place.jobs.pause("ann", job.id).state == "pausing"
+    assert place.look_until(lambda: place.state(job) == "paused") < 5
+    at = step(place, job)
+    assert 2 <= at < 30
+    place.jobs.resume("ann", job.id)
+    place.scheduler._validate()
+    until_step(place, job, at + 1)
+    place.jobs.cancel("ann", job.id)
+    assert place.look_until(lambda: place.state(job) == "cancelled") < 5
+    assert place.pid(job) is None
+    assert [m["step"] for m in place.jobs.metrics("ann", job.id, 0)] == list(range(1, step(place, job) + 1))
+    assert place.moves(job)[3:] == [
+        "running",
+        "pausing",
+        "paused",
+        "validating",
+        "queued",
+        "running",
+        "cancelling",
+        "cancelled",
+    ]
+
+
+def test_a_worker_outlives_its_server_and_is_adopted(place: Workplace) -> None:
+    """A new scheduler finds it, starts no other, and can still cancel it."""
+    job = place.create("sft", **LONG)
+    until_step(place, job, 1)
+    pid = place.pid(job)
+    children = place.workers._children
+    place.restart()
+    place.scheduler.look()
+    assert (place.pid(job), place.jobs.get("ann", job.id).starts) == (pid, 1)
+    place.jobs.cancel("ann", job.id)
+    assert place.look_until(lambda: place.state(job) == "cancelled") < 5
+    assert children[job.id].wait(10) in (75, -signal.SIGKILL, -signal.SIGTERM)
+
+
+def test_a_frozen_worker_is_replaced_and_one_that_lost_its_job_writes_nothing(place: Workplace) -> None:
+    """SIGSTOP: no beats, so it is killed after its lease. A newer claim behind its back: it ends by itself."""
+    place.restart(lease_s=6.0)
+    job = place.create("sft", **LONG)
+    until_step(place, job, 1)
+    first = place.pid(job)
+    assert first is not None
+    os.kill(first, signal.SIGSTOP)
+    place.look_until(lambda: place.jobs.get("ann", job.id).starts == 2)
+    assert "killed" in next(e.text for e in place.jobs.events("ann", job.id) if e.to_state == "queued" and e.text)
+    until_step(place, job, 2)
+    child = place.workers._children[job.id]
+    with place.store.begin() as db:
+        db.execute(update(JobRow).values(fence=JobRow.fence + 1))
+    assert child.wait(30) == LOST, place.said()
+    at = step(place, job)
+    assert at < 30 and place.state(job) == "running"
+    assert place.until_state(job, "succeeded", "failed").state == "succeeded", place.said()
+    assert [m["step"] for m in place.jobs.metrics("ann", job.id, 0)] == list(range(1, 31))
+
+
+def test_a_server_that_stops_lets_the_step_finish(place: Workplace) -> None:
+    job = place.create("sft", **LONG)
+    until_step(place, job, 2)
+    place.scheduler.drain()
+    found = place.jobs.get("ann", job.id)
+    assert (found.state, found.reason) == ("queued", "the server was stopped; it goes on after its last checkpoint")
+    assert place.pid(job) is None and not list(place.run(job).path.rglob(".tmp-*"))
+    assert place.run(job).state().state == "PAUSED"
+
+
+@pytest.mark.slow
+def test_a_locked_database_costs_time_and_nothing_else(place: Workplace) -> None:
+    """Another program holds it for longer than the lease, while a worker runs."""
+    place.restart(lease_s=3.0)
+    job = place.create("sft", **LONG)
+    until_step(place, job, 1)
+    with sqlite3.connect(place.data_dir / FILE_NAME, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        time.sleep(5)
+        other.execute("COMMIT")
+    other.close()
+    assert place.until_state(job, "succeeded", "failed").state == "succeeded", place.said()
+    assert place.jobs.get("ann", job.id).starts == 1
+
+
+def test_what_only_the_model_can_tell_fails_the_job_in_words(place: Workplace) -> None:
+    """A row that is longer than the context, which is 64 tokens of one character."""
+    answer = '{"role": "assistant", "content": "a"}'
+    place.upload(
+        "ann", "sft", f'{{"messages": [{{"role": "user", "content": "{"a" * 70}"}}, {answer}]}}\n'.encode() * 3
+    )
+    ended = place.until_state(place.create("sft"), "failed", "succeeded")
+    assert ended.state == "failed" and "Dataset validation failed: too long on line 1" in ended.reason, place.said()
+    assert str(place.data_dir) not in ended.reason
+
+
+@pytest.mark.slow
+def test_many_kills_of_workers_and_schedulers(places: Callable[[str], Workplace]) -> None:
+    """Four jobs, fifty seeded kills: of a worker, of the scheduler, or of both; the bytes of calm runs at the end."""
+    rng = random.Random(11)
+    place = places("rough")
+    place.max_running = 4
+    place.restart()
+    kinds = ["sft", "dpo", "rft", "sft"]
+    seeds = [1, 2, 3, 4]
+    changes = [{"epochs": 10, "seed": seed} for seed in seeds]
+    jobs = [place.create(kind, **given) for kind, given in zip(kinds, changes, strict=True)]
+    kills = 0
+    while kills < 50 and any(place.state(job) not in ("succeeded", "failed") for job in jobs):
+        job, what = rng.choice(jobs), rng.choice(["worker", "scheduler", "both"])
+        if place.state(job) == "succeeded":
+            continue
+        until_step(place, job, min(30, step(place, job) + rng.randint(0, 2)))
+        time.sleep(rng.uniform(0, 0.3))
+        kills += kill(place, job) if what != "scheduler" else 1
+        if what != "worker":
+            place.restart()
+    calm = places("calm")
+    calm.max_running = 4
+    calm.restart()
+    expected = [calm.create(kind, **given) for kind, given in zip(kinds, changes, strict=True)]
+    for where, those in ((place, jobs), (calm, expected)):
+        for job in those:
+            assert where.until_state(job, "succeeded", "failed").state == "succeeded", where.said()
+    for job, other in zip(jobs, expected, strict=True):
+        assert fingerprint(place.run(job).path) == fingerprint(calm.run(other).path)
