@@ -1,6 +1,7 @@
 """Requests of Fireworks' wire by hand: names, owners, refusals, trainer jobs and deployments as rows."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -302,6 +303,20 @@ def test_completions_that_cannot_be(ask: Ask, more, status, words, stream):
     refused = complete(ask, **more, stream=stream)
     assert refused.status_code == status, refused.text
     assert words in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_stops_its_completion(ask: Ask, stream):
+    assert complete(ask).status_code == 200  # from here on there is nothing left to load
+    with pytest.raises(httpx2.TimeoutException):
+        # So many candidates, too hot to stop of themselves, take ten seconds or more.
+        body = {"model": MODEL, "prompt": [5], "max_tokens": 4000, "temperature": 50.0, "n": 128, "stream": stream}
+        ask("POST", "/inference/v1/completions", json=body, timeout=0.5)
+    # Every second somebody looks whether the client is still there; the rest is for a busy machine.
+    until = time.monotonic() + 6
+    while "tunesmith_samplings 0" not in ask("GET", "/metrics").text:
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def test_settings_that_ask_for_nothing_are_no_obstacle(ask: Ask):

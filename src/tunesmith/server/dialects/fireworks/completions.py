@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator
 from secrets import token_hex
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import Completion, Floats, Ints, PromptScoring, SamplingParams
@@ -28,6 +30,8 @@ from tunesmith.services.sessions.samplers import LiveSampler
 router = new_router()
 KEEPALIVE_SECONDS = 15.0
 """A stream that has nothing to say yet says so this often."""
+LOOK_SECONDS = 1.0
+"""How often to look whether the client is still there."""
 
 
 @router.post("/completions", response_model=None)
@@ -40,8 +44,8 @@ async def completions(request: Request, here: Here) -> Response:
     work = asyncio.create_task(_complete(here, given, live, renderer))
     headers = {"x-request-id": request.headers.get("x-request-id", token_hex(16))}
     try:
-        await asyncio.wait([work], timeout=KEEPALIVE_SECONDS if given.stream else None)
-    except asyncio.CancelledError:
+        await _settled(request, work, KEEPALIVE_SECONDS if given.stream else math.inf)
+    except (asyncio.CancelledError, ClientDisconnect):
         work.cancel()
         raise
     if not work.done():
@@ -52,6 +56,19 @@ async def completions(request: Request, here: Here) -> Response:
     if given.stream:
         return Response(_event(body) + "data: [DONE]\n\n", media_type="text/event-stream", headers=headers)
     return Response(json.dumps(body), headers=headers, media_type="application/json")
+
+
+async def _settled(request: Request, work: "asyncio.Task[Any]", seconds: float) -> None:
+    """Return when the work is done, or after so many seconds.
+
+    Raises:
+        ClientDisconnect: nobody waits any more.
+    """
+    until = time.monotonic() + seconds
+    while not work.done() and (left := until - time.monotonic()) > 0:
+        await asyncio.wait([work], timeout=min(LOOK_SECONDS, left))
+        if not work.done() and await request.is_disconnected():
+            raise ClientDisconnect
 
 
 async def _events(work: "asyncio.Task[dict[str, Any] | Failed]") -> AsyncIterator[str]:

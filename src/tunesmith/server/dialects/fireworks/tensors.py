@@ -15,6 +15,7 @@ from tunesmith.server.dialects.fireworks import schemas
 
 _DTYPES = {"float32": np.float64, "int64": np.int64}
 """Numbers keep their size until they were checked, so that none becomes infinite unseen."""
+MOST_EXPERTS = 256
 MOST_NUMBERS = 1 << 26
 """Of one tensor when it is dense: a sparse one of a few bytes may claim any shape."""
 
@@ -93,6 +94,9 @@ def expert_shape(where: str, config: DecoderConfig) -> tuple[int, int, int]:
     """(sparse layers, experts per token, experts)."""
     if config.moe is None:
         raise UserError(where, "the model has no experts to route to", "Leave it out")
+    if config.moe.num_experts > MOST_EXPERTS:
+        problem = f"the model has {config.moe.num_experts} experts, and a matrix holds one byte for each"
+        raise UserError(where, problem, "Send routing_matrices in loss_fn_inputs, or leave it out")
     layers = sum(config.sparse(layer) is not None for layer in range(config.layers))
     return layers, config.moe.top_k, config.moe.num_experts
 
