@@ -113,8 +113,10 @@ class WorkerProcess:
         """Kill the worker and everything it started, and remove its folder."""
         self.alive = False
         kill_all(self._process.pid, self._user)
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        if self._process.returncode is None:
+            # Not by its own kill(), which reaps a process that is dead already behind the event loop's back.
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
         await self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()
