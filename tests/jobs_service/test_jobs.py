@@ -53,7 +53,7 @@ def test_a_good_job_is_queued(place: Workplace, kind: str) -> None:
         ("rft", {"rl_loss_method": "dapo", "rl_kl_beta": 0.1}, "kl_beta must be 0/unset when method is DAPO"),
         ("sft", {"base_model": "no/such"}, "unknown 'no/such'"),
         ("sft", {"base_model": "/etc"}, "unknown '/etc'"),
-        ("sft", {"warm_start_from": "/etc"}, "/etc: no such model"),
+        ("sft", {"warm_start_from": "/etc"}, "there is no tuned model '/etc'"),
         ("sft", {"output_dir": "/etc"}, "output_dir: is no setting of a job on a server"),
         ("sft", {"dataset": "/etc/passwd"}, "dataset: is no setting of a job on a server"),
         ("sft", {"limits": "off"}, "limits: cannot be 'off' here"),

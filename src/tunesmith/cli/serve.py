@@ -29,6 +29,8 @@ def serve(
     data_dir: DataDir = HOME,
     database_url: DatabaseUrl = "",
     max_body_mib: Annotated[int, typer.Option(help="Largest request body in MiB, decompressed.", min=1)] = 256,
+    max_dataset_mib: Annotated[int, typer.Option(help="Largest dataset file in MiB.", min=1)] = 2048,
+    max_running_jobs: Annotated[int, typer.Option(help="Managed jobs that train at once.", min=1)] = 1,
 ) -> None:
     """Serve the Training API to clients that you already have.
 
@@ -40,7 +42,16 @@ def serve(
     from tunesmith.server.settings import ServerSettings
 
     folder = data_dir.expanduser().resolve()
-    run(ServerSettings(folder, host, port, database_url, max_body_bytes=max_body_mib << 20), _announce)
+    settings = ServerSettings(
+        folder,
+        host,
+        port,
+        database_url,
+        max_body_bytes=max_body_mib << 20,
+        max_dataset_bytes=max_dataset_mib << 20,
+        max_running_jobs=max_running_jobs,
+    )
+    run(settings, _announce)
 
 
 def _announce(settings: "ServerSettings", keys: "Keys") -> None:

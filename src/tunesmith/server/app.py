@@ -11,6 +11,10 @@ from tunesmith.server import errors, files, hub, monitoring
 from tunesmith.server.dialects import fireworks, openai, tinker
 from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
+from tunesmith.services.datasets import Datasets
+from tunesmith.services.jobs.jobs import Jobs
+from tunesmith.services.jobs.scheduler import Scheduler
+from tunesmith.services.jobs.workers import Workers
 from tunesmith.services.keys import Keys
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
@@ -23,8 +27,8 @@ from tunesmith.services.tuned_models import TunedModels
 def create_app(settings: ServerSettings) -> FastAPI:
     """Everything that ``tunesmith serve`` answers.
 
-    ``app.state`` holds settings, store, keys, registry, monitoring, and ``stopping``: an event that is set when the
-    server was told to stop, for requests that wait for something.
+    ``app.state`` holds settings, the services, monitoring, and ``stopping``: an event that is set when the server was
+    told to stop, for requests that wait for something.
     """
     app = FastAPI(
         title="Tunesmith", version=__version__, openapi_url=None, redirect_slashes=False, lifespan=_services_running
@@ -34,6 +38,8 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.keys, app.state.registry, app.state.trainers = Keys(store), Registry(store), Trainers(store)
     app.state.renderers = Renderers(app.state.registry)
     app.state.tuned_models = TunedModels(store, app.state.registry, settings.data_dir / "tuned")
+    app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
+    app.state.jobs = Jobs(store, app.state.datasets, app.state.registry, settings.data_dir)
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     _include_dialects(app)
@@ -58,8 +64,12 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     state.sessions = Sessions(state.store, state.registry, state.settings.data_dir)
     await state.sessions.start()
     state.monitoring.watch(state.sessions.status)
+    settings = state.settings
+    workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url)
+    scheduler = Scheduler(state.jobs, workers, settings.max_running_jobs)
+    await scheduler.start()
     try:
         yield
     finally:
-        await state.sessions.stop()
+        await asyncio.gather(scheduler.stop(), state.sessions.stop())
         app.state.store.close()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from tunesmith.services.datasets import MAX_BYTES
 from tunesmith.services.store import file_url
 
 
@@ -12,13 +13,17 @@ class ServerSettings:
     """Where a server listens and what it keeps."""
 
     data_dir: Path
-    """Database, checkpoints, pulled models and the hub's datasets."""
+    """Database, checkpoints, jobs, datasets, pulled models and the hub's datasets."""
     host: str = "127.0.0.1"
     port: int = 8000
     database_url: str = ""
     """Empty for the file in data_dir."""
     max_body_bytes: int = 256 << 20
     """Largest request body, after decompression."""
+    max_dataset_bytes: int = MAX_BYTES
+    """Largest dataset file."""
+    max_running_jobs: int = 1
+    """Managed jobs that train at once; more wait their turn."""
     stop_s: float = 30.0
     """How long requests in hand may take once the server is told to stop."""
 

@@ -21,8 +21,8 @@ class NewJob:
     kind: str
     """rft, sft or dpo."""
     settings: Mapping[str, Any]
-    """Fields of the kind's spec, without datasets and folders. ``base_model`` is a registered name; ``warm_start_from``
-    a job or output model of the same owner."""
+    """Fields of the kind's spec, without datasets and folders. ``base_model`` is a registered name, ``warm_start_from``
+    a tuned model of the same owner."""
     dataset: str
     """Id of a READY dataset of the same owner."""
     evaluation_dataset: str | None = None

@@ -17,6 +17,7 @@ from tunesmith.services.jobs.job import Job, JobEvent, NewJob, check_name, shown
 from tunesmith.services.jobs.moves import ENDED, STATES, State, locked, move, note
 from tunesmith.services.jobs.progress import Progress, progress_of
 from tunesmith.services.jobs.repeats import check_key, earlier_job
+from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobEventRow, JobRow
 from tunesmith.services.jobs.specs import Folders, Specs, check_evaluator
 from tunesmith.services.registry import Registry
@@ -38,7 +39,8 @@ class Jobs:
     def __init__(self, store: Store, datasets: Datasets, registry: Registry, data_dir: Path) -> None:
         self.store, self.datasets = store, datasets
         self.folders = Folders(data_dir / "jobs")
-        self.specs = Specs(store, datasets, registry, self.folders)
+        self.results = Results(store, registry, data_dir)
+        self.specs = Specs(datasets, registry, self.results, self.folders)
         store.create_tables()
 
     def create(self, owner: str, new: NewJob, *, idempotency_key: str | None = None, retry: bool = False) -> Job:
@@ -264,6 +266,7 @@ class Jobs:
         """(warnings, whether the datasets are checked too)."""
         spec = self.specs.build(row.owner, row.id, new)
         check_evaluator(spec, new.user_code)
+        self.results.check_free(row.owner, row.output_model)
         quick = all(self.datasets.quick(row.owner, d, row.kind) for d in _datasets(row))
         if quick:
             self._check_datasets(row, spec.skip_bad_rows)

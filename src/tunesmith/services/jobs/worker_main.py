@@ -51,6 +51,7 @@ class Work:
         try:
             spec = self.jobs.specs.build(row.owner, row.id, row)
             state = self._train(spec)
+            self._publish(row)
         except UserError as e:
             self._finish(self._stopped_as(), str(e))
         except Exception as e:
@@ -69,6 +70,14 @@ class Work:
         elif not (self.run.state().state in ("COMPLETED", "EARLY_STOPPED") and self.run.card()):
             worker.resume(self.run, watcher)
         return self.run.state()
+
+    def _publish(self, row: JobRow) -> None:
+        """A name that was taken meanwhile does not undo the training: the result is in the run folder."""
+        try:
+            self.jobs.results.publish(row, self.run)
+        except UserError as e:
+            text = f"the result has no name: {e}"
+            self.lease.write(lambda db, now: note(db, now, text, level="warning"))
 
     def _stopped_as(self) -> State:
         """A job that stopped for want of room can go on; another refusal is its end."""
