@@ -1,8 +1,8 @@
-"""The wire of OpenAI's inference: models, chat completions, completions, whole or streamed."""
+"""The wire of OpenAI: inference (models, chat completions, completions), and fine-tuning with its files."""
 
 from fastapi import APIRouter
 
-from tunesmith.server.dialects.openai import chat, completions, models
+from tunesmith.server.dialects.openai import chat, completions, files, fine_tuning, models
 
 router = APIRouter()
 for root in ("/v1", "/inference/v1", ""):
@@ -10,5 +10,7 @@ for root in ("/v1", "/inference/v1", ""):
         # Without a root, /models would stand before the hub's addresses.
         if root or part is not models:
             router.include_router(part.router, prefix=root)
+for part in (files, fine_tuning):
+    router.include_router(part.router, prefix="/v1")
 
 __all__ = ["router"]

@@ -1,0 +1,149 @@
+"""Jobs, their events and checkpoints in OpenAI's words."""
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from tunesmith.core.types import Metrics
+from tunesmith.server.dialects.openai.files import results_of
+from tunesmith.server.dialects.openai.fine_tuning_request import METHODS
+from tunesmith.services.jobs.job import Job, JobEvent
+from tunesmith.services.jobs.jobs import Jobs
+from tunesmith.services.tuned_models import TunedModels
+
+STATUSES: Mapping[str, str] = {
+    "created": "validating_files",
+    "validating": "validating_files",
+    "queued": "queued",
+    "running": "running",
+    "pausing": "paused",
+    "paused": "paused",
+    "cancelling": "cancelled",
+    "cancelled": "cancelled",
+    "succeeded": "succeeded",
+    "early_stopped": "succeeded",
+    "failed": "failed",
+    "deleting": "cancelled",
+}
+"""State of a job -> its status here."""
+ENDED = ("succeeded", "failed", "cancelled")
+TYPES = {kind: method for method, kind in METHODS.items()}
+LEVELS = {"info": "info", "warning": "warn", "error": "error"}
+NAMES = {"train/loss": "train_loss", "eval/loss": "full_valid_loss", "train/reward": "train_mean_reward"}
+"""Metric -> its name in a checkpoint."""
+PREFIX = "ft"
+"""Before our id of a job."""
+
+
+def our_id(job_id: str) -> str:
+    """Of ``ftjob-...`` the id of the job."""
+    return job_id.removeprefix(PREFIX)
+
+
+def id_of(job: Job) -> str:
+    return PREFIX + job.id
+
+
+def body(jobs: Jobs, tuned: TunedModels, job: Job) -> dict[str, Any]:
+    """``fine_tuning.job``."""
+    status = STATUSES[job.state]
+    running = status == "running"
+    lines = jobs.metrics(job.owner, job.id) if status in ENDED else []
+    eta_s = jobs.progress(job.owner, job.id).eta_s if running else None
+    method = _method(job)
+    return {
+        "id": id_of(job),
+        "object": "fine_tuning.job",
+        "created_at": seconds(job.created_at),
+        "finished_at": seconds(job.ended_at or job.updated_at) if status in ENDED else None,
+        "estimated_finish": None if eta_s is None else int(time.time() + eta_s),
+        "model": job.asked.get("model") or job.settings.get("base_model"),
+        "fine_tuned_model": result_of(tuned, job) if status == "succeeded" else None,
+        "organization_id": job.owner,
+        "status": status,
+        "error": _error(job) if status == "failed" else None,
+        "training_file": job.dataset,
+        "validation_file": job.evaluation_dataset,
+        "result_files": [results_of(job.id)] if lines else [],
+        "trained_tokens": _tokens(lines) if status in ENDED else None,
+        "seed": job.settings.get("seed", 0),
+        "suffix": job.asked.get("suffix"),
+        "hyperparameters": method[method["type"]]["hyperparameters"],
+        "method": method,
+        "metadata": job.asked.get("metadata") or {},
+        "integrations": [],
+    }
+
+
+def result_of(tuned: TunedModels, job: Job) -> str | None:
+    """The name of the model that a job made; None where it has made none, or it was removed."""
+    found = tuned.get(job.owner, job.output_model)
+    return found.name if found is not None and found.job_id == job.id else None
+
+
+def event_id(event: JobEvent) -> str:
+    return f"ftevent-{event.number}"
+
+
+def event_body(event: JobEvent) -> dict[str, Any]:
+    """``fine_tuning.job.event``."""
+    message = event.text
+    if event.kind == "move":
+        status = STATUSES.get(event.to_state, event.to_state)
+        message = f"The job is {status}: {event.text}" if event.text else f"The job is {status}"
+    return {
+        "id": event_id(event),
+        "object": "fine_tuning.job.event",
+        "created_at": seconds(event.at),
+        "level": LEVELS[event.level],
+        "message": message,
+        "type": "message",
+        "data": {"kind": event.kind},
+    }
+
+
+def checkpoint_id(job: Job, metrics: Metrics) -> str:
+    return f"ftckpt-{job.id.removeprefix('job-')}-{int(metrics['step'])}"
+
+
+def checkpoint_body(job: Job, model: str, metrics: Metrics) -> dict[str, Any]:
+    """``fine_tuning.job.checkpoint`` of the weights that a job ended with."""
+    step = int(metrics["step"])
+    named = {NAMES[name]: value for name, value in metrics.items() if name in NAMES}
+    return {
+        "id": checkpoint_id(job, metrics),
+        "object": "fine_tuning.job.checkpoint",
+        "created_at": seconds(job.ended_at or job.updated_at),
+        "fine_tuned_model_checkpoint": model,
+        "fine_tuning_job_id": id_of(job),
+        "step_number": step,
+        "metrics": {"step": step, **named},
+    }
+
+
+def seconds(at: str) -> int:
+    """RFC 3339 as seconds since 1970."""
+    return int(datetime.fromisoformat(at).timestamp())
+
+
+def _method(job: Job) -> dict[str, Any]:
+    """As it was asked for, with ``auto`` for what was not; of another wire's job, its kind."""
+    kind = TYPES[job.kind]
+    given = (job.asked.get("method") or {}).get(kind) or {}
+    asked = given.get("hyperparameters") or job.asked.get("hyperparameters") or {}
+    hyperparameters = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto", **asked}
+    return {"type": kind, kind: {**given, "hyperparameters": hyperparameters}}
+
+
+def _error(job: Job) -> dict[str, Any]:
+    """A job that never started was refused for its files."""
+    param = None
+    if job.started_at is None:
+        named = job.evaluation_dataset is not None and job.reason.startswith(job.evaluation_dataset)
+        param = "validation_file" if named else "training_file"
+    return {"code": "training_failed" if param is None else f"invalid_{param}", "message": job.reason, "param": param}
+
+
+def _tokens(lines: list[Metrics]) -> int:
+    return int(sum(line.get("train/packed_tokens", 0) for line in lines))
