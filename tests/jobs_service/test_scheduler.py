@@ -123,11 +123,23 @@ def test_a_worker_that_hangs_is_killed_after_its_lease(place: Workplace, workers
     """Looks at 1 s intervals by the scheduler's own watch, a lease of 10."""
     job, scheduler = place.create("sft"), Scheduler(place.jobs, workers, lease_s=10)
     scheduler.look()
-    row = claimed(place, job)
+    row = claimed(place, job, beats=1)
     for second in range(11):
         scheduler._watch(row, 100.0 + second)
     assert workers.sent == []
     scheduler._watch(row, 111.0)
+    assert workers.sent == [(job.id, signal.SIGKILL)]
+
+
+def test_a_worker_that_never_begins_has_a_minute(place: Workplace, workers: PaperWorkers) -> None:
+    job, scheduler = place.create("sft"), Scheduler(place.jobs, workers, lease_s=10)
+    scheduler.look()
+    row = claimed(place, job)
+    assert row.beats == 0
+    for at in (100.0, 130.0, 160.0):
+        scheduler._watch(row, at)
+    assert workers.sent == []
+    scheduler._watch(row, 161.0)
     assert workers.sent == [(job.id, signal.SIGKILL)]
 
 
@@ -144,7 +156,7 @@ def test_beats_keep_the_lease(place: Workplace, workers: PaperWorkers) -> None:
 def test_time_in_which_the_server_slept_is_nobody_s(place: Workplace, workers: PaperWorkers) -> None:
     job, scheduler = place.create("sft"), Scheduler(place.jobs, workers, lease_s=10)
     scheduler.look()
-    row = claimed(place, job)
+    row = claimed(place, job, beats=1)
     scheduler._forgive(100.0)
     scheduler._watch(row, 100.0)
     scheduler._forgive(200.0)
@@ -210,6 +222,8 @@ def test_a_worker_that_cannot_be_started_counts(place: Workplace, tmp_path: Path
     assert failed.state == "failed" and "code 1" in failed.reason
 
 
-def claimed(place: Workplace, job: Job) -> JobRow:
+def claimed(place: Workplace, job: Job, beats: int | None = None) -> JobRow:
     with place.store.begin() as db:
-        return db.get_one(JobRow, job.id)
+        row = db.get_one(JobRow, job.id)
+        row.beats = row.beats if beats is None else beats
+        return row

@@ -145,12 +145,12 @@ def test_a_server_that_stops_lets_the_step_finish(place: Workplace) -> None:
 @pytest.mark.slow
 def test_a_locked_database_costs_time_and_nothing_else(place: Workplace) -> None:
     """Another program holds it for longer than the lease, while a worker runs."""
-    place.restart(lease_s=3.0)
+    place.restart(lease_s=4.0)
     job = place.create("sft", **LONG)
     until_step(place, job, 1)
     with sqlite3.connect(place.data_dir / FILE_NAME, isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
-        time.sleep(5)
+        time.sleep(7)
         other.execute("COMMIT")
     other.close()
     assert place.until_state(job, "succeeded", "failed").state == "succeeded", place.said()

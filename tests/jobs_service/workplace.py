@@ -27,8 +27,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 class Workplace:
     """Owners named here have each kind's dataset under the kind's name."""
 
-    def __init__(self, data_dir: Path, tiny: Path, max_running: int = 1) -> None:
-        self.data_dir, self.url, self._tiny = data_dir, file_url(data_dir), tiny
+    def __init__(self, data_dir: Path, tiny: Path, max_running: int = 1, url: str = "") -> None:
+        self.data_dir, self.url, self._tiny = data_dir, url or file_url(data_dir), tiny
         self.store = open_store(self.url)
         registry = Registry(self.store)
         registry.add(MODEL, tiny / "model")

@@ -256,8 +256,8 @@ class Datasets:
         return self._path(_ready(self._row(owner, dataset_id)))
 
     def hold(self, db: Session, owner: str, dataset_id: str) -> None:
-        """In the transaction that makes a job: see that the dataset is there still, and that nobody deletes it now."""
-        row = db.get(DatasetRow, (owner, dataset_id), with_for_update={"read": True})
+        """In the transaction that makes a job: see that the dataset is there, and keep others from it until then."""
+        row = db.get(DatasetRow, (owner, dataset_id), with_for_update=True)
         if row is None:
             raise _absent(dataset_id)
         _ready(row)

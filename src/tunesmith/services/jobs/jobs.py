@@ -281,10 +281,11 @@ class Jobs:
     ) -> Job:
         try:
             with self.store.begin() as db:
+                # First, because it makes the same request wait that comes at the same time.
+                for dataset in sorted(set(_datasets(row))):
+                    self.datasets.hold(db, row.owner, dataset)
                 if (there := earlier(db)) is not None:
                     return shown(there)
-                for dataset in _datasets(row):
-                    self.datasets.hold(db, row.owner, dataset)
                 db.add(row)
                 db.flush()
                 move(db, row, "created")

@@ -42,7 +42,7 @@ class JobRow(Base):
     fence: Mapped[int] = mapped_column(default=0)
     """Counts claims. A worker whose number is not the newest may write nothing."""
     beats: Mapped[int] = mapped_column(default=0)
-    """Counts signs of life of the worker: a lease that no clock has to agree on."""
+    """Counts signs of life of the newest worker: a lease that no clock has to agree on."""
     turn: Mapped[int] = mapped_column(default=0)
     """Number of its last claim among all claims; the account with the lowest is next."""
     stalled: Mapped[int] = mapped_column(default=0)

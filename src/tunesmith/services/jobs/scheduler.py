@@ -23,6 +23,8 @@ from tunesmith.services.jobs.workers import Workers
 TICK_S = 0.25
 LEASE_S = 15.0
 """A worker whose beats stay away for so long, by this server's own watch, is taken for hung and killed."""
+START_S = 60.0
+"""The same before its first beat: starting up takes a while on a busy machine."""
 TERM_S = 1.5
 """A worker that is told to stop has so long before it is killed; another would repeat its step."""
 DRAIN_S = 20.0
@@ -106,7 +108,8 @@ class Scheduler:
         if (seen.fence, seen.beats) != (row.fence, row.beats):
             self._seen[row.id] = _Seen(row.fence, row.beats, now)
         if row.state == "running":
-            if now - self._seen[row.id].at > self._lease_s:
+            patience = self._lease_s if row.beats else max(self._lease_s, START_S)
+            if now - self._seen[row.id].at > patience:
                 log.warning("the worker of %s gives no sign of life: it is killed", row.id)
                 self._workers.signal(row.id, signal.SIGKILL)
         elif row.id not in self._told:
@@ -152,7 +155,7 @@ class Scheduler:
             row = None if job_id is None else locked(db, job_id)
             if row is None or row.state != "queued":
                 return False
-            row.fence += 1
+            row.fence, row.beats = row.fence + 1, 0
             row.turn = 1 + (db.scalar(select(func.max(JobRow.turn))) or 0)
             move(db, row, "running")
         try:
