@@ -6,6 +6,7 @@ from fastapi import Request
 
 from tunesmith.core.errors import UserError, unknown
 from tunesmith.server.body import read_json
+from tunesmith.server.dialects import bodies
 from tunesmith.server.dialects.fireworks import names, schemas
 from tunesmith.server.dialects.fireworks.envelope import new_router
 from tunesmith.server.dialects.fireworks.place import Here, Place
@@ -79,7 +80,7 @@ async def list_checkpoints(here: Here) -> dict[str, Any]:
 
 @router.post("/weights_info")
 async def weights_info(request: Request, here: Here) -> dict[str, Any]:
-    body = await read_json(request, schemas.WeightsInfo)
+    body = await read_json(request, bodies.WeightsInfo)
     row = names.find_checkpoint(here.sessions, here.owner, body.tinker_path, (names.WEIGHTS,))
     return {
         "base_model": row.base_model,

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import SamplingParams
+from tunesmith.server.dialects.bodies import SEED_BITS
 
-SEED_BITS = (1 << 63) - 1
 UNHEARD: Mapping[str, tuple[Any, ...]] = {
     "min_p": (0, None),
     "typical_p": (1, None),

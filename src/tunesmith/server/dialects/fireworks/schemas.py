@@ -1,40 +1,17 @@
-"""The JSON bodies of this wire. Fields we do not know are left alone: older and newer clients send others."""
+"""The JSON bodies that only this wire has."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from tunesmith.server.dialects import bodies
+from tunesmith.server.dialects.bodies import Adam, Body, Chunk, Metadata, Sampling, Seq
 from tunesmith.services.sessions.shape import LARGEST_RANK
 
-Metadata = dict[str, Any]
-Seq = Annotated[int, Field(ge=0, lt=1 << 62)]
-Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-
-class Body(BaseModel):
-    """Strict about kinds, lenient about extras."""
-
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
-
-
-class CreateSession(Body):
-    sdk_version: str = ""
-    tags: list[str] = []
-    user_metadata: Metadata | None = None
-
-
-class Heartbeat(Body):
-    session_id: str
-
-
-class Lora(Body):
-    rank: int
+class Lora(bodies.Lora):
     alpha: float | None = None
-    seed: int | None = None
     init_method: str | None = None
-    train_unembed: bool = True
-    train_mlp: bool = True
-    train_attn: bool = True
 
 
 class CreateModel(Body):
@@ -47,10 +24,6 @@ class CreateModel(Body):
     user_metadata: Metadata | None = None
 
 
-class ModelId(Body):
-    model_id: str
-
-
 class Tensor(Body):
     """Numbers in a row and their shape; rows of a matrix may come as CSR."""
 
@@ -59,11 +32,6 @@ class Tensor(Body):
     shape: list[int] | None = None
     sparse_crow_indices: list[int] | None = None
     sparse_col_indices: list[int] | None = None
-
-
-class Chunk(Body):
-    type: str = "encoded_text"
-    tokens: list[int] = []
 
 
 class ModelInput(Body):
@@ -95,15 +63,6 @@ class ForwardBackward(Body):
     model_id: str
     seq_id: Seq
     forward_backward_input: Pass
-
-
-class Adam(Body):
-    learning_rate: Positive = 1e-4
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    eps: Positive = 1e-12
-    weight_decay: Positive = 0.0
-    grad_clip_norm: Positive = 0.0
 
 
 class OptimStep(Body):
@@ -147,29 +106,9 @@ class RetrieveFuture(Body):
     request_id: str
 
 
-class WeightsInfo(Body):
-    tinker_path: str
-
-
-class CreateSampler(Body):
-    session_id: str
-    sampling_session_seq_id: Seq
-    base_model: str | None = None
-    model_path: str | None = None
-
-
 class SamplingRoute(Body):
     base_model: str | None = None
     training_run: str | None = None
-
-
-class Sampling(Body):
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    seed: int | None = None
-    stop: str | list[str] | list[int] | None = None
-    temperature: Positive = 1.0
-    top_k: Annotated[int, Field(ge=-1, le=1 << 30)] = -1
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class Sample(Body):

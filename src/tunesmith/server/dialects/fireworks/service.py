@@ -6,9 +6,10 @@ from fastapi import Request, Response
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.seeds import seed_of
-from tunesmith.core.types import PromptScoring, SamplingParams
+from tunesmith.core.types import PromptScoring
 from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_body, read_json
+from tunesmith.server.dialects import bodies
 from tunesmith.server.dialects.fireworks import names, schemas, tensors
 from tunesmith.server.dialects.fireworks.answers import answer, pending
 from tunesmith.server.dialects.fireworks.envelope import new_router, refused
@@ -18,7 +19,6 @@ from tunesmith.services.sessions import Introduction
 router = new_router()
 POLL_SECONDS = 25.0
 """A question for a result waits so long; clients ask again at once and give up after 45."""
-SEED_BITS = (1 << 63) - 1
 CONFIG = {
     # Requests are JSON, and chunks of one batch may be on their way together: their numbers order them.
     "proto_write_fwdbwd": False,
@@ -47,7 +47,7 @@ async def capabilities(request: Request, owner: Owner) -> dict[str, Any]:
 
 @router.post("/create_session")
 async def create_session(request: Request, here: Here) -> dict[str, Any]:
-    body = await read_json(request, schemas.CreateSession)
+    body = await read_json(request, bodies.CreateSession)
     said = Introduction(body.sdk_version, body.tags, body.user_metadata or {})
     prefix = {} if here.trainer else {"prefix": SESSION_PREFIX}
     session_id = here.sessions.clients.begin(here.owner, said, **prefix)
@@ -57,7 +57,7 @@ async def create_session(request: Request, here: Here) -> dict[str, Any]:
 
 @router.post("/session_heartbeat", response_model=None)
 async def heartbeat(request: Request, here: Here) -> dict[str, str] | Response:
-    body = await read_json(request, schemas.Heartbeat)
+    body = await read_json(request, bodies.Heartbeat)
     if not here.sessions.clients.heard(here.owner, body.session_id):
         return refused(410, f"session {body.session_id} has ended. Begin another with create_session")
     return {"type": "session_heartbeat"}
@@ -81,7 +81,7 @@ async def retrieve_future(request: Request, here: Here) -> Response:
 
 @router.post("/create_sampling_session")
 async def create_sampling_session(request: Request, here: Here) -> dict[str, Any]:
-    body = await read_json(request, schemas.CreateSampler)
+    body = await read_json(request, bodies.CreateSampler)
     path = None
     if body.model_path is not None:
         near = [here.models_in(body.session_id)]
@@ -113,30 +113,10 @@ async def asample(request: Request, here: Here) -> dict[str, Any]:
         raise UserError("topk_prompt_logprobs", "is not among what this wire returns", "Leave it out")
     live = here.sessions.samplers.find(here.owner, body.sampling_session_id)
     prompt = tensors.tokens("prompt", body.prompt)
-    params = _params(body, live.context - len(prompt))
+    own_seed = seed_of(body.sampling_session_id, body.seq_id)
+    params = body.sampling_params.params(live.context - len(prompt), own_seed)
     scoring = PromptScoring() if body.prompt_logprobs else None
     request_id = here.sessions.samplers.sample(
         here.owner, live.row.id, body.seq_id, prompt, params, body.num_samples, scoring
     )
     return {"request_id": request_id}
-
-
-def _params(body: schemas.Sample, room: int) -> SamplingParams:
-    """Without max_tokens a completion may fill the context; without stop it ends at the model's own stop ids."""
-    given = body.sampling_params
-    stop = (given.stop,) if isinstance(given.stop, str) else tuple(given.stop or ())
-    words = tuple(s for s in stop if isinstance(s, str))
-    if any(not word for word in words):
-        raise UserError("sampling_params.stop", "holds an empty text", "Leave it out")
-    stop_ids = tuple(i for i in stop if isinstance(i, int))
-    seed = given.seed if given.seed is not None else seed_of(body.sampling_session_id, body.seq_id)
-    return SamplingParams(
-        max_tokens=given.max_tokens if given.max_tokens is not None else max(1, room),
-        temperature=given.temperature,
-        top_p=given.top_p,
-        top_k=max(0, given.top_k),
-        stop=words,
-        # A list without texts says exactly what stops: an empty one, nothing.
-        stop_ids=None if words or given.stop is None else stop_ids,
-        seed=seed & SEED_BITS,
-    )

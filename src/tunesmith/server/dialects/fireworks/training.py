@@ -7,9 +7,10 @@ from typing import Any
 from fastapi import Request
 
 from tunesmith.core.errors import UserError, unknown
-from tunesmith.core.types import AdamParams, Datum
+from tunesmith.core.types import Datum
 from tunesmith.models.config import DecoderConfig, read_config
 from tunesmith.server.body import read_json
+from tunesmith.server.dialects import bodies
 from tunesmith.server.dialects.datums import check_settings, to_datum
 from tunesmith.server.dialects.fireworks import names, schemas, tensors
 from tunesmith.server.dialects.fireworks.envelope import new_router
@@ -65,7 +66,7 @@ async def create_model(request: Request, here: Here) -> dict[str, Any]:
 
 @router.post("/get_info")
 async def get_info(request: Request, here: Here) -> dict[str, Any]:
-    body = await read_json(request, schemas.ModelId)
+    body = await read_json(request, bodies.ModelId)
     row = here.sessions.models.find(here.owner, body.model_id)
     reference = names.is_reference(row.id)
     return {
@@ -80,7 +81,7 @@ async def get_info(request: Request, here: Here) -> dict[str, Any]:
 
 @router.post("/unload_model")
 async def unload_model(request: Request, here: Here) -> dict[str, Any]:
-    body = await read_json(request, schemas.ModelId)
+    body = await read_json(request, bodies.ModelId)
     return {"request_id": here.sessions.models.unload(here.owner, body.model_id)}
 
 
@@ -99,10 +100,7 @@ async def forward_backward(request: Request, here: Here) -> dict[str, Any]:
 @router.post("/optim_step")
 async def optim_step(request: Request, here: Here) -> dict[str, Any]:
     body = await read_json(request, schemas.OptimStep)
-    adam = body.adam_params
-    params = AdamParams(
-        adam.learning_rate, adam.beta1, adam.beta2, adam.eps, adam.weight_decay, grad_clip=adam.grad_clip_norm
-    )
+    params = body.adam_params.params()
     divide_by = body.grad_accumulation_normalization or "none"
 
     def work() -> str:
@@ -120,7 +118,7 @@ def _shape(lora: schemas.Lora | None) -> PolicyShape:
         raise UserError("lora_config.alpha", f"must be {ALPHA} (got {lora.alpha:g})", "Leave it out")
     if lora.init_method not in (None, "kaiming"):
         raise unknown("lora_config.init_method", lora.init_method, ["kaiming"])
-    return PolicyShape(lora.rank, lora.train_attn, lora.train_mlp, lora.train_unembed, lora.seed or 0)
+    return lora.shape()
 
 
 def _pass(here: Place, model_id: str, seq: int, given: schemas.Pass, forward_only: bool) -> dict[str, str]:

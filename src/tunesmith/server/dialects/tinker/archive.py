@@ -11,6 +11,7 @@ from tunesmith.core.errors import NotFound, UserError
 from tunesmith.server import files
 from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_json
+from tunesmith.server.dialects import bodies
 from tunesmith.server.dialects.tinker import schemas
 from tunesmith.server.dialects.tinker.service import refuse_token, sessions_of
 from tunesmith.services.sessions import Introduction, Sessions
@@ -84,7 +85,7 @@ async def external_weights_urls(request: Request, owner: Owner, model_id: str, n
 
 @router.post("/weights_info")
 async def weights_info(request: Request, owner: Owner) -> dict[str, Any]:
-    body = await read_json(request, schemas.WeightsInfo)
+    body = await read_json(request, bodies.WeightsInfo)
     row = sessions_of(request).vault.find(body.tinker_path, owner)
     return {
         "base_model": row.base_model,
@@ -255,7 +256,7 @@ def _matches(row: SessionRow, body: schemas.SearchSessions) -> bool:
     words = (body.display_name or "").lower().split()
     named = bool(words) and all(word in (row.display_name or "").lower() for word in words)
     either = row.id == body.session_id or named
-    metadata = all(row.user_metadata.get(k) == v for k, v in body.user_metadata.items())
+    metadata = all(row.user_metadata.get(k) == v for k, v in (body.user_metadata or {}).items())
     status = body.statuses is None or any(_asked_for(row, query) for query in body.statuses)
     return (either or (body.session_id is None and not words)) and metadata and status
 

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.seeds import seed_of
-from tunesmith.core.types import Ints, PromptScoring, SamplingParams
+from tunesmith.core.types import Ints, PromptScoring
 from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_json
+from tunesmith.server.dialects import bodies
 from tunesmith.server.dialects.tinker import schemas
 from tunesmith.server.dialects.tinker.service import sessions_of
 from tunesmith.server.errors import refusal
@@ -18,12 +19,11 @@ from tunesmith.server.errors import refusal
 router = APIRouter()
 MOST_PENDING = 10_000
 """Requests under way at once; more are told to wait a moment."""
-SEED_BITS = (1 << 63) - 1
 
 
 @router.post("/create_sampling_session")
 async def create_sampling_session(request: Request, owner: Owner) -> dict[str, Any]:
-    body = await read_json(request, schemas.CreateSampler)
+    body = await read_json(request, bodies.CreateSampler)
     sampler = sessions_of(request).samplers.create(
         owner, body.session_id, body.sampling_session_seq_id, body.base_model, body.model_path
     )
@@ -52,7 +52,8 @@ async def asample(request: Request, owner: Owner) -> dict[str, Any]:
         raise refusal(429, UserError("asample", problem, "Send it again in a moment"), {"retry-after": "1"})
     live = samplers.find(owner, body.sampling_session_id)
     prompt = _prompt(body.prompt)
-    params = _params(body, live.context - len(prompt))
+    own_seed = seed_of(body.sampling_session_id, body.seq_id)
+    params = body.sampling_params.params(live.context - len(prompt), own_seed, body.topk_sample_logprobs)
     seq, n = body.seq_id, body.num_samples
     scoring, layout = _scoring(body, prompt, live.vocab)
     request_id = samplers.sample(owner, live.row.id, seq, prompt, params, n, scoring, layout)
@@ -74,34 +75,6 @@ def _ids(where: str, values: list[int]) -> Ints:
         raise UserError(where, "holds an id beyond 32 bits", "Encode with the tokenizer of this model") from None
 
 
-def _params(body: schemas.Sample, room: int) -> SamplingParams:
-    """Without max_tokens a completion may fill the context; without stop it ends at the model's own stop ids."""
-    given = body.sampling_params
-    words: tuple[str, ...] = ()
-    ids: tuple[int, ...] | None = None
-    if isinstance(given.stop, str):
-        words = (given.stop,)
-    elif given.stop is not None:
-        words = tuple(s for s in given.stop if isinstance(s, str))
-        # A list without strings says exactly what stops: an empty one, nothing.
-        ids = None if words else tuple(i for i in given.stop if isinstance(i, int))
-    if any(not word for word in words):
-        raise UserError("sampling_params.stop", "holds an empty text", "Leave it out")
-    if given.top_k < -1 or given.top_k > 1 << 30:
-        raise UserError("sampling_params.top_k", f"must be -1 (all) or more (got {given.top_k})", "Give -1 or a count")
-    return SamplingParams(
-        max_tokens=given.max_tokens if given.max_tokens is not None else max(1, room),
-        temperature=given.temperature,
-        top_p=given.top_p,
-        top_k=max(0, given.top_k),
-        stop=words,
-        stop_ids=ids,
-        top_logprobs=body.topk_sample_logprobs,
-        # Without a seed every request has one of its own.
-        seed=(given.seed if given.seed is not None else seed_of(body.sampling_session_id, body.seq_id)) & SEED_BITS,
-    )
-
-
 def _scoring(
     body: schemas.Sample, prompt: Ints, vocab: int
 ) -> tuple[PromptScoring | None, list[NDArray[np.int64]] | None]:
@@ -121,7 +94,7 @@ def _scoring(
         alternatives=body.prompt_alt_tokens_k,
         temperature=body.sampling_params.temperature,
         last_n=body.prompt_logprobs_last_n,
-        seed=(body.sampling_params.seed or 0) & SEED_BITS,
+        seed=(body.sampling_params.seed or 0) & bodies.SEED_BITS,
     )
     return scoring, layout
 

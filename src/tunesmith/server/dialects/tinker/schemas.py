@@ -1,31 +1,11 @@
-"""The JSON bodies of the Tinker wire. Fields we do not know are left alone: newer clients send more."""
+"""The JSON bodies that only the Tinker wire has."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Metadata = dict[str, Any]
-Seq = Annotated[int, Field(ge=0, lt=1 << 62)]
-Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Body(BaseModel):
-    """Strict about kinds, lenient about extras."""
-
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
-
-
-class CreateSession(Body):
-    sdk_version: str = ""
-    tags: list[str] = []
-    user_metadata: Metadata | None = None
-    project_id: str | None = None
-    display_name: str | None = None
-
-
-class Heartbeat(Body):
-    session_id: str
+from tunesmith.server.dialects.bodies import Adam, Body, Chunk, Lora, Metadata, Sampling, Seq
 
 
 class Ending(Body):
@@ -34,14 +14,6 @@ class Ending(Body):
 
 class Finish(Body):
     reason: Ending = Ending()
-
-
-class Lora(Body):
-    rank: int
-    seed: int | None = None
-    train_unembed: bool = True
-    train_mlp: bool = True
-    train_attn: bool = True
 
 
 class Optimizer(Body):
@@ -57,22 +29,9 @@ class CreateModel(Body):
     user_metadata: Metadata | None = None
 
 
-class ModelId(Body):
-    model_id: str
-
-
 class WeightChange(Body):
     model_id: str
     seq_id: Seq
-
-
-class Adam(Body):
-    learning_rate: Positive = 1e-4
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    eps: Positive = 1e-12
-    weight_decay: Positive = 0.0
-    grad_clip_norm: Positive = 0.0
 
 
 class OptimStep(Body):
@@ -123,33 +82,12 @@ class LoadWeights(Body):
     weights_access_token: str | None = None
 
 
-class CreateSampler(Body):
-    session_id: str
-    sampling_session_seq_id: Seq
-    base_model: str | None = None
-    model_path: str | None = None
-
-
 class JoinSampler(Body):
     sampling_session_id: str
 
 
-class Chunk(Body):
-    type: str = "encoded_text"
-    tokens: list[int] = []
-
-
 class Prompt(Body):
     chunks: list[Chunk]
-
-
-class Sampling(Body):
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    seed: int | None = None
-    stop: str | list[str] | list[int] | None = None
-    temperature: Positive = 1.0
-    top_k: int = -1
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class JsonTensor(Body):
@@ -193,10 +131,6 @@ class CancelFuture(Body):
     request_id: str
 
 
-class WeightsInfo(Body):
-    tinker_path: str
-
-
 class CopyWeights(Body):
     source_path: str
     destination_project_id: str | None = None
@@ -227,7 +161,7 @@ class StatusQuery(Body):
 class SearchSessions(Body):
     session_id: str | None = None
     display_name: str | None = None
-    user_metadata: dict[str, str] = {}
+    user_metadata: dict[str, str] | None = None
     statuses: list[StatusQuery] | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: SearchCursor | None = None

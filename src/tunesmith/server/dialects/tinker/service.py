@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from tunesmith.core.errors import UserError
 from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_body, read_json
+from tunesmith.server.dialects import bodies
 from tunesmith.server.dialects.tinker import schemas
 from tunesmith.server.dialects.tinker.answers import answer, pending
 from tunesmith.services.sessions import Introduction, Sessions
@@ -75,7 +76,7 @@ async def capabilities(request: Request, owner: Owner) -> dict[str, Any]:
 
 @router.post("/create_session")
 async def create_session(request: Request, owner: Owner) -> dict[str, Any]:
-    body = await read_json(request, schemas.CreateSession)
+    body = await read_json(request, bodies.CreateSession)
     said = Introduction(body.sdk_version, body.tags, body.user_metadata or {}, body.display_name, body.project_id)
     session_id = sessions_of(request).clients.begin(owner, said)
     return {"type": "create_session", "session_id": session_id, "warning_message": SUBSTITUTE}
@@ -83,7 +84,7 @@ async def create_session(request: Request, owner: Owner) -> dict[str, Any]:
 
 @router.post("/session_heartbeat", response_model=None)
 async def heartbeat(request: Request, owner: Owner) -> dict[str, str] | Response:
-    body = await read_json(request, schemas.Heartbeat)
+    body = await read_json(request, bodies.Heartbeat)
     if not sessions_of(request).clients.heard(owner, body.session_id):
         return Response('{"detail": "the session has ended"}', 410, media_type="application/json")
     return {"type": "session_heartbeat"}

@@ -6,14 +6,15 @@ from fastapi import APIRouter, Request
 from google.protobuf.message import DecodeError
 
 from tunesmith.core.errors import UserError
-from tunesmith.core.types import AdamParams, Datum
+from tunesmith.core.types import Datum
 from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_body, read_json
+from tunesmith.server.dialects import bodies
 from tunesmith.server.dialects.datums import check_settings, loss_inputs, managed_settings, to_datum
 from tunesmith.server.dialects.tinker import schemas, tensors
 from tunesmith.server.dialects.tinker import wire_pb2 as wire
 from tunesmith.server.dialects.tinker.service import refuse_token, sessions_of
-from tunesmith.services.sessions import Managed, PolicyShape
+from tunesmith.services.sessions import Managed
 from tunesmith.services.sessions.models import shape_of
 
 router = APIRouter()
@@ -27,8 +28,7 @@ async def create_model(request: Request, owner: Owner) -> dict[str, Any]:
     if body.lora_config is None:
         mend = "Send lora_config; all weights are trained by managed jobs, with lora_rank 0"
         raise UserError("lora_config", "is missing: this API trains adapters", mend)
-    lora = body.lora_config
-    shape = PolicyShape(lora.rank, lora.train_attn, lora.train_mlp, lora.train_unembed, lora.seed or 0)
+    shape = body.lora_config.shape()
     request_id, model_id = sessions_of(request).models.create(
         owner, body.session_id, body.model_seq_id, body.base_model, shape, body.user_metadata
     )
@@ -64,7 +64,7 @@ async def load_weights(request: Request, owner: Owner) -> dict[str, Any]:
 
 @router.post("/get_info")
 async def get_info(request: Request, owner: Owner) -> dict[str, Any]:
-    body = await read_json(request, schemas.ModelId)
+    body = await read_json(request, bodies.ModelId)
     row = sessions_of(request).models.find(owner, body.model_id)
     data = {"arch": "decoder", "model_name": row.base_model, "tokenizer_id": row.base_model}
     return {
@@ -104,10 +104,7 @@ async def optim_step(request: Request, owner: Owner) -> dict[str, Any]:
     body = await read_json(request, schemas.OptimStep)
     if body.optimizer_params is not None:
         _check_optimizer(body.optimizer_params)
-    adam = body.adam_params or schemas.Adam()
-    params = AdamParams(
-        adam.learning_rate, adam.beta1, adam.beta2, adam.eps, adam.weight_decay, grad_clip=adam.grad_clip_norm
-    )
+    params = (body.adam_params or bodies.Adam()).params()
     request_id = sessions_of(request).models.optim_step(owner, body.model_id, body.seq_id, params)
     return {"request_id": request_id, "model_id": body.model_id}
 
