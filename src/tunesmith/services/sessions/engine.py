@@ -124,10 +124,10 @@ class Engine:
             if not answer.done():
                 answer.set_result(self._lost())
 
-    def _tell(self, news: list[tuple[int, NewToken]]) -> None:
-        for number, token in news:
+    def _tell(self, news: list[tuple[Any, ...]]) -> None:
+        for number, *values in news:
             if (listener := self._listeners.get(number)) is not None:
-                listener(token)
+                listener(NewToken(*values))
 
     def _lost(self) -> Failed:
         problem = f"the engine process of {self.base_model} ended while it worked (out of memory?)"

@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,17 +38,21 @@ VERBS = frozenset(
 )
 
 
+FIELDS = tuple(field.name for field in fields(NewToken))
+
+
 class _News:
     """Tokens on their way to who asked for them: those of one step of a batch go out as one message."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
-        self._tokens: list[tuple[int, NewToken]] = []
+        self._tokens: list[tuple[Any, ...]] = []
 
     def add(self, number: int, token: NewToken) -> None:
         if not self._tokens:
             asyncio.get_running_loop().call_soon(self.tell)
-        self._tokens.append((number, token))
+        # Plain tuples: to unpickle a frozen dataclass takes longer than to draw the token.
+        self._tokens.append((number, *(getattr(token, name) for name in FIELDS)))
 
     def tell(self) -> None:
         if self._tokens:

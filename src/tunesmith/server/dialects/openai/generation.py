@@ -24,6 +24,9 @@ from tunesmith.services.sessions.samplers import LiveSampler, Samplers
 
 KEEPALIVE_SECONDS = 15.0
 """A stream that has nothing to say yet says so this often."""
+EVENT_SECONDS = 0.001
+"""Between two events of a stream, for each request in hand: what sends must leave room for what draws."""
+LONGEST_PAUSE_SECONDS = 0.1
 MOST_RUNNING = 1024
 """Requests in hand, of all clients; more are to come again in a moment."""
 RETRY_SECONDS = 1
@@ -160,7 +163,7 @@ async def _events(
             yield _data({**frame, **work.first, "choices": []})
         if first is None:
             yield "".join(event(piece) for choice in work.choices if (piece := choice.piece()) is not None)
-        async for heard in _batches(news, first):
+        async for heard in _batches(news, first, work.samplers):
             for index, token in heard:
                 work.choices[index].add(token)
             sampled += len(heard)
@@ -176,7 +179,7 @@ async def _events(
         drawing.cancel()
 
 
-async def _batches(news: News, first: Heard | None) -> AsyncIterator[list[Heard]]:
+async def _batches(news: News, first: Heard | None, samplers: Samplers) -> AsyncIterator[list[Heard]]:
     """All that has come since the last time; an empty list after a while in which nothing came."""
     item = first
     while item is not None:
@@ -185,6 +188,8 @@ async def _batches(news: News, first: Heard | None) -> AsyncIterator[list[Heard]
             heard.append(item)
         yield heard
         waiting = item is not None
+        if waiting:
+            await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, EVENT_SECONDS * samplers.running))
         while waiting:
             try:
                 async with asyncio.timeout(KEEPALIVE_SECONDS):
