@@ -67,9 +67,10 @@ def resume(request: Request, owner: Owner, job_id: str) -> Mapping[str, Any]:
 def events(
     request: Request, owner: Owner, job_id: str, after: str | None = None, limit: listing.Limit = 20
 ) -> Mapping[str, Any]:
-    """The newest first."""
-    found = _jobs(request).events(owner, our_id(job_id), limit=listing.MOST)
-    return listing.page(found[::-1], job_objects.event_id, job_objects.event_body, after, limit)
+    """The newest first: moves, notes, findings, and the metrics of every step."""
+    own = _jobs(request).get(owner, our_id(job_id))
+    found = job_objects.events(_jobs(request), own, listing.MOST)
+    return listing.page(found, lambda event: str(event["id"]), lambda event: event, after, limit)
 
 
 @router.get(JOBS + "/{job_id}/checkpoints", response_model=None)

@@ -30,8 +30,13 @@ STATUSES: Mapping[str, str] = {
 ENDED = ("succeeded", "failed", "cancelled")
 TYPES = {kind: method for method, kind in METHODS.items()}
 LEVELS = {"info": "info", "warning": "warn", "error": "error"}
-NAMES = {"train/loss": "train_loss", "eval/loss": "full_valid_loss", "train/reward": "train_mean_reward"}
-"""Metric -> its name in a checkpoint."""
+NAMES = {
+    "train/loss": "train_loss",
+    "eval/loss": "full_valid_loss",
+    "rollout/reward_mean": "train_mean_reward",
+    "eval/reward_mean": "valid_mean_reward",
+}
+"""Metric -> its name in checkpoints and events."""
 PREFIX = "ft"
 """Before our id of a job."""
 
@@ -82,25 +87,49 @@ def result_of(tuned: TunedModels, job: Job) -> str | None:
     return found.name if found is not None and found.job_id == job.id else None
 
 
-def event_id(event: JobEvent) -> str:
-    return f"ftevent-{event.number}"
+def events(jobs: Jobs, job: Job, most: int) -> list[dict[str, Any]]:
+    """``fine_tuning.job.event`` of all that happened to a job and of its steps, the newest first."""
+    happened = [(_stamp(event.at), _event(event)) for event in jobs.events(job.owner, job.id, limit=most)]
+    return [body for _, body in sorted([*_steps(jobs, job), *happened], key=lambda dated: dated[0])[::-1]]
 
 
-def event_body(event: JobEvent) -> dict[str, Any]:
-    """``fine_tuning.job.event``."""
+def _event(event: JobEvent) -> dict[str, Any]:
     message = event.text
     if event.kind == "move":
         status = STATUSES.get(event.to_state, event.to_state)
         message = f"The job is {status}: {event.text}" if event.text else f"The job is {status}"
-    return {
-        "id": event_id(event),
-        "object": "fine_tuning.job.event",
-        "created_at": seconds(event.at),
-        "level": LEVELS[event.level],
-        "message": message,
-        "type": "message",
-        "data": {"kind": event.kind},
-    }
+    data = {"kind": event.kind}
+    return _event_body(f"ftevent-{event.number}", _stamp(event.at), LEVELS[event.level], message, "message", data)
+
+
+def _steps(jobs: Jobs, job: Job) -> list[tuple[float, dict[str, Any]]]:
+    """Metrics have no times; a step is dated by how long the steps up to it have taken."""
+    if job.started_at is None:
+        return []
+    run = jobs.run(job.owner, job.id)
+    took = {int(line["step"]): sum(v for k, v in line.items() if k.startswith("time/")) for line in run.timing()}
+    num_steps, at = jobs.progress(job.owner, job.id).num_steps, _stamp(job.started_at)
+    found = []
+    for line in run.metrics():
+        step, metrics = int(line["step"]), named(line)
+        at += took.get(step, 0.0)
+        said = ", ".join(f"{name.replace('_', ' ')}={value:.4g}" for name, value in metrics.items())
+        data = {"step": step, "total_steps": num_steps, **metrics}
+        body = _event_body(f"ftevent-step-{step}", at, "info", f"Step {step}/{num_steps}: {said}", "metrics", data)
+        found.append((at, body))
+    return found
+
+
+def _event_body(
+    event_id: str, at: float, level: str, message: str, kind: str, data: Mapping[str, Any]
+) -> dict[str, Any]:
+    what = {"id": event_id, "object": "fine_tuning.job.event", "created_at": int(at)}
+    return {**what, "level": level, "message": message, "type": kind, "data": data}
+
+
+def named(metrics: Metrics) -> dict[str, float]:
+    """Those metrics that OpenAI's clients have a name for."""
+    return {NAMES[name]: value for name, value in metrics.items() if name in NAMES}
 
 
 def checkpoint_id(job: Job, metrics: Metrics) -> str:
@@ -110,7 +139,6 @@ def checkpoint_id(job: Job, metrics: Metrics) -> str:
 def checkpoint_body(job: Job, model: str, metrics: Metrics) -> dict[str, Any]:
     """``fine_tuning.job.checkpoint`` of the weights that a job ended with."""
     step = int(metrics["step"])
-    named = {NAMES[name]: value for name, value in metrics.items() if name in NAMES}
     return {
         "id": checkpoint_id(job, metrics),
         "object": "fine_tuning.job.checkpoint",
@@ -118,13 +146,17 @@ def checkpoint_body(job: Job, model: str, metrics: Metrics) -> dict[str, Any]:
         "fine_tuned_model_checkpoint": model,
         "fine_tuning_job_id": id_of(job),
         "step_number": step,
-        "metrics": {"step": step, **named},
+        "metrics": {"step": step, **named(metrics)},
     }
 
 
 def seconds(at: str) -> int:
-    """RFC 3339 as seconds since 1970."""
-    return int(datetime.fromisoformat(at).timestamp())
+    """RFC 3339 as whole seconds since 1970."""
+    return int(_stamp(at))
+
+
+def _stamp(at: str) -> float:
+    return datetime.fromisoformat(at).timestamp()
 
 
 def _method(job: Job) -> dict[str, Any]:

@@ -1,0 +1,126 @@
+"""Forms in pieces of any size, and OpenAI's graders as strings of ours."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tunesmith.core.errors import UserError
+from tunesmith.grading.evaluator import parse_evaluators
+from tunesmith.server.dialects.openai.graders import evaluators
+from tunesmith.server.dialects.openai.multipart import Form, read_form
+
+TYPE = 'multipart/form-data; boundary="xyz"'
+CONTENT = b'{"a": 1}\r\n--xy\r\n\r\n--xy-not\r\n{"b": 2}\n'
+BODY = (
+    b'--xyz\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
+    b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a b.jsonl"\r\nContent-Type: text/plain\r\n\r\n'
+    + CONTENT
+    + b'\r\n--xyz\r\nContent-Disposition: form-data; name="last"\r\n\r\n\r\n--xyz--\r\n'
+)
+
+
+def read(body: bytes, size: int = 1 << 20, content_type: str = TYPE, most: int = 1 << 20) -> tuple[Form, bytes]:
+    """A form that arrives in pieces of a size: (what it held, its file)."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), size):
+            yield body[start : start + size]
+
+    file = io.BytesIO()
+    form = asyncio.run(read_form(content_type, stream(), file, most))
+    return form, file.getvalue()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 64, 1000])
+def test_a_form_is_the_same_in_any_pieces(size):
+    form, content = read(BODY, size)
+    assert form == Form({"purpose": "fine-tune", "last": ""}, "a b.jsonl")
+    assert content == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "where", "words"),
+    [
+        (BODY[:-10], TYPE, "body", "cut off"),
+        (b"", TYPE, "body", "cut off"),
+        (BODY, "application/json", "content-type", "'application/json'"),
+        (BODY, "", "content-type", "''"),
+        (BODY, "multipart/form-data", "content-type", "multipart/form-data"),
+        (b"--xyz\r\nContent-Type: a\r\n\r\nb\r\n--xyz--", TYPE, "body", "has no name"),
+        (b"--xyz\r\n" + b"a" * 20_000, TYPE, "body", "too many lines"),
+        (BODY.replace(b"fine-tune", b"a" * 70_000), TYPE, "body", "more text than a form needs"),
+    ],
+)
+def test_forms_that_are_refused(body, content_type, where, words):
+    with pytest.raises(UserError) as refusal:
+        read(body, 4096, content_type)
+    assert refusal.value.where == where
+    assert words in str(refusal.value)
+
+
+def test_a_file_may_be_as_large_as_the_limit_and_no_larger():
+    assert read(BODY, most=len(CONTENT))[1] == CONTENT
+    with pytest.raises(UserError, match="is larger than"):
+        read(BODY, most=len(CONTENT) - 1)
+
+
+def check(operation: str = "eq", **changes: str) -> dict[str, Any]:
+    own = {"input": "{{sample.output_text}}", "reference": "{{ item.answer }}"}
+    return {"type": "string_check", "name": "a", "operation": operation, **own, **changes}
+
+
+def multi(formula: str, **graders: Any) -> dict[str, Any]:
+    parts = graders or {"a": check(), "b": check("ilike", reference="{{item.other}}")}
+    return {"type": "multi", "name": "sum", "graders": parts, "calculate_output": formula}
+
+
+@pytest.mark.parametrize(
+    ("grader", "strings"),
+    [
+        (check(), ["exact_match:field=answer"]),
+        (check("like"), ["contains:field=answer"]),
+        (check("ilike"), ["contains:field=answer&ignore_case=true"]),
+        (multi("a + b"), ["exact_match:field=answer=1.0", "contains:field=other&ignore_case=true=1.0"]),
+        (multi("0.75 * a - b/4"), ["exact_match:field=answer=0.75", "contains:field=other&ignore_case=true=-0.25"]),
+        (multi("a*2", a=check()), ["exact_match:field=answer=2.0"]),
+    ],
+)
+def test_graders_with_an_equal_here(grader, strings):
+    assert evaluators(grader) == strings
+    assert len(parse_evaluators(strings)) == len(strings), "our own reader takes them"
+
+
+@pytest.mark.parametrize(
+    ("grader", "where", "words"),
+    [
+        (check("ne"), "grader.operation", "ne has no equal here"),
+        (check("is"), "grader.operation", "unknown 'is'"),
+        (check(input="{{sample.output_json.a}}"), "grader.input", "compared as they are"),
+        (check(reference="4"), "grader.reference", "a field of each row"),
+        (check(reference="{{item.a.b}}"), "grader.reference", "a field of each row"),
+        (check(extra="1"), "grader", "unknown 'extra'"),
+        ({"type": "text_similarity", "evaluation_metric": "bleu"}, "grader.type", "text_similarity has no equal"),
+        ({"type": "python", "source": ""}, "grader.type", "runs no code"),
+        ({"type": "score_model"}, "grader.type", "no model grades here"),
+        ({"type": ["multi"]}, "grader.type", "unknown"),
+        ({}, "grader.type", "unknown 'None'"),
+        (multi("a * b"), "calculate_output", "cannot be 'a * b'"),
+        (multi("a + 1"), "calculate_output", "cannot be"),
+        (multi("a + a"), "calculate_output", "cannot be"),
+        (multi("a / 0 + b"), "calculate_output", "cannot be"),
+        (multi("max(a, b)"), "calculate_output", "cannot be"),
+        (multi("1e999 * a + b"), "calculate_output", "cannot be"),
+        (multi("a +"), "calculate_output", "cannot be"),
+        (multi("a"), "calculate_output", "the graders are a, b"),
+        (multi("a", a=multi("a", a=check())), "graders.a", "a multi inside a multi"),
+        (multi("a", a={"type": "python"}), "graders.a.type", "python has no equal"),
+    ],
+)
+def test_graders_without_an_equal_here(grader, where, words):
+    with pytest.raises(UserError) as refusal:
+        evaluators(grader)
+    assert refusal.value.where.endswith(where)
+    assert words in str(refusal.value)
