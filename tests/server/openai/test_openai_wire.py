@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -11,11 +12,15 @@ import pytest
 import torch
 from clients.wire import Wire, checked, forward_backward, plain_datum
 from server.running import RunningServer
+from starlette.exceptions import HTTPException
 
 from tunesmith.core.errors import Conflict
 from tunesmith.models.folder import load_model
 from tunesmith.models.lora import new_adapter
 from tunesmith.models.peft_format import save_adapter
+from tunesmith.server.dialects.openai.envelope import render
+from tunesmith.server.dialects.openai.generation import MOST_RUNNING, check_room
+from tunesmith.server.dialects.refusals import refusal_of
 from tunesmith.services.keys import Keys
 from tunesmith.services.names import embedded_model
 from tunesmith.services.registry import EMBEDDED, Registry
@@ -164,11 +169,11 @@ LONG = {"model": EMBEDDED, "prompt": "Hello", "max_tokens": 4000, "temperature":
 
 
 def test_a_client_that_leaves_a_stream_ends_it(server, ask):
-    with httpx2.Client(base_url=server.base_url, headers={"x-api-key": server.key}, timeout=60) as client:
-        with client.stream("POST", "/v1/completions", json=LONG | {"stream": True}) as answer:
-            lines = (line for line in answer.iter_lines() if line)
-            assert json.loads(next(lines).removeprefix("data: "))["object"] == "text_completion"
-            assert running(ask) == 1
+    client = httpx2.Client(base_url=server.base_url, headers={"x-api-key": server.key}, timeout=60)
+    with client, client.stream("POST", "/v1/completions", json=LONG | {"stream": True}) as answer:
+        lines = (line for line in answer.iter_lines() if line)
+        assert json.loads(next(lines).removeprefix("data: "))["object"] == "text_completion"
+        assert running(ask) == 1
     assert until_idle(ask) < 5
 
 
@@ -203,3 +208,43 @@ def test_tools_reach_the_template(ask, caller):
         "POST", "/v1/chat/completions", json={"model": caller, **CHAT, "tools": [tool], "tool_choice": "required"}
     )
     assert forced.status_code == 400 and forced.json()["error"]["param"] == "tool_choice"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"messages": []},
+        {"messages": ["a"]},
+        {"messages": [{"content": "a"}]},
+        {"messages": [{"role": "user"}]},
+        {"messages": [{"role": "user", "content": "\ud800"}]},
+        {"messages": [{"role": "user", "content": {"a": 1}}]},
+        {"model": "\0"},
+        {"model": "tinker://../weights/x"},
+        {"model": "accounts/default/deployments/none"},
+        {"model": "accounts/somebody/deployments/none"},
+        {"temperature": "hot"},
+        {"stop": [""]},
+        {"stop": 5},
+        {"top_logprobs": 2},
+        {"max_tokens": 0},
+        {"n": 10**30},
+        {"stream_options": 7},
+        {"tools": [7]},
+        {"tools": [{}], "tool_choice": {"type": "function"}},
+        {"": 1},
+    ],
+)
+def test_what_cannot_be_is_refused(ask, more):
+    answer = ask("POST", "/v1/chat/completions", content=json.dumps({"model": EMBEDDED, **CHAT} | more))
+    assert answer.status_code in (400, 403, 404)
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_more_than_can_be_in_hand_is_to_come_again():
+    check_room(SimpleNamespace(running=MOST_RUNNING - 1))
+    with pytest.raises(HTTPException) as refused:
+        check_room(SimpleNamespace(running=MOST_RUNNING))
+    answer = render(refusal_of(refused.value))
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+    assert json.loads(answer.body)["error"]["code"] == "rate_limit_exceeded"
