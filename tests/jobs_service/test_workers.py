@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,10 @@ def kill(place: Workplace, job: Job) -> bool:
     pid = place.pid(job)
     if pid is None:
         return False
-    os.killpg(pid, signal.SIGKILL)
-    return True
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+        return True
+    return False
 
 
 def calm(place: Workplace, job: Job, folder: Path) -> dict[str, str]:

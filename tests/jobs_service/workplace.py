@@ -88,10 +88,8 @@ class Workplace:
         return [e.to_state for e in self.jobs.events(job.owner, job.id, limit=1000) if e.kind == "move"]
 
     def pid(self, job: Job) -> int | None:
-        """Process id of the worker that holds the job's lock."""
-        lock = self.jobs.folders.of(job.id) / "worker.lock"
-        held = lock.exists() and self.workers.lives(job.id)
-        return int(lock.read_text().strip() or 0) or None if held else None
+        """Process id of the job's worker."""
+        return self.workers.pid(job.id) or None
 
     def said(self) -> str:
         """Rows and what workers printed, for a failed test."""

@@ -39,7 +39,7 @@ class Workers:
         folder = self._folders.of(job_id)
         folder.mkdir(parents=True, exist_ok=True)
         if (before := self._children.pop(job_id, None)) is not None:
-            before.wait()
+            _wait(before)
         command = [sys.executable, "-m", "tunesmith.services.jobs.worker_main", job_id, str(fence), str(self._data_dir)]
         with (folder / LOG).open("ab") as said:
             child = subprocess.Popen(
@@ -53,8 +53,13 @@ class Workers:
         self._children[job_id] = child
 
     def lives(self, job_id: str) -> bool:
+        return self.pid(job_id) is not None
+
+    def pid(self, job_id: str) -> int | None:
+        """Process id of the worker that lives; 0 where another server's is about to tell, None where there is none."""
         child = self._children.get(job_id)
-        return (child is not None and child.poll() is None) or _holder(self._folders.of(job_id)) is not None
+        own = child is not None and child.poll() is None
+        return child.pid if child is not None and own else _holder(self._folders.of(job_id))
 
     def farewell(self, job_id: str) -> int | None:
         """Exit code of a worker that this server started and that has ended, negative for a signal; told once."""
@@ -69,9 +74,8 @@ class Workers:
 
     def signal(self, job_id: str, number: signal.Signals) -> None:
         """Send a signal to a worker and, where it has to end at once, to all that it began in its group."""
-        child = self._children.get(job_id)
-        pid = child.pid if child is not None and child.poll() is None else _holder(self._folders.of(job_id))
-        if not pid:
+        pid = self.pid(job_id)
+        if not pid:  # 0 would be our own group
             return
         with suppress(ProcessLookupError):
             if number == signal.SIGKILL:
@@ -82,8 +86,7 @@ class Workers:
     def close(self) -> None:
         """Wait for those that this server started; their jobs have ended, or they were killed."""
         for child in self._children.values():
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(EXIT_S)
+            _wait(child)
         self._children.clear()
 
     def wait(self, job_ids: list[str], seconds: float) -> list[str]:
@@ -115,6 +118,15 @@ def only_worker(folder: Path) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         yield
+
+
+def _wait(child: subprocess.Popen[bytes]) -> None:
+    """Until a process that has nothing left to do has ended; one that does not is killed."""
+    try:
+        child.wait(EXIT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def _holder(folder: Path) -> int | None:
