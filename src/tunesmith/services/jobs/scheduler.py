@@ -29,7 +29,7 @@ TERM_S = 1.5
 """A worker that is told to stop has so long before it is killed; another would repeat its step."""
 DRAIN_S = 20.0
 """The same when the server stops."""
-ATTEMPTS = 5
+ATTEMPTS = 10
 """Workers of one job that may die in a row without a further finished step."""
 log = logging.getLogger(__name__)
 
