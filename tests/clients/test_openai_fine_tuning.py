@@ -45,8 +45,9 @@ def test_its_events_are_on_several_pages_the_newest_first(found):
     assert len(said) > 2 and len({event["id"] for event in found["events"]}) == len(said)
     steps = [event["data"] for event in found["events"] if event["type"] == "metrics"]
     assert [data["step"] for data in steps] == [6, 5, 4, 3, 2, 1, 0]
+    assert "full_valid_loss" in steps[0] and "train_loss" not in steps[-1], "step 0 evaluates alone"
     assert all(data["train_loss"] > 0 and data["total_steps"] == 6 for data in steps[:-1])
-    assert said.index("The job is running") == len(said) - 4, "after created, validating_files and queued"
+    assert said.index("The job is running") == len(said) - 3, "after validating_files and queued"
 
 
 def test_its_metrics_are_a_file_and_a_checkpoint(found):

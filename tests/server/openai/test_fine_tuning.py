@@ -7,6 +7,7 @@ import pytest
 from fastapi import FastAPI
 from server.conftest import Ask
 
+from tunesmith.services.jobs.job import NewJob
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.registry import EMBEDDED
 from tunesmith.spec import AnySpec
@@ -143,6 +144,14 @@ def test_pages_of_jobs(call, create, upload):
     last = call("GET", f"/v1/fine_tuning/jobs?after={first['last_id']}")[1]
     assert ([job["id"] for job in last["data"]], last["has_more"]) == (made[:1], False)
     assert [job["id"] for job in call("GET", "/v1/fine_tuning/jobs?metadata[n]=1")[1]["data"]] == [made[1]]
+
+
+def test_a_job_of_another_wire_is_shown_too(app, call, upload):
+    new = NewJob("sft", {"base_model": EMBEDDED}, upload("supervised"), asked={"method": "M", "metadata": 3})
+    job = app.state.jobs.create("somebody", new)
+    (shown,) = call("GET", "/v1/fine_tuning/jobs")[1]["data"]
+    assert (shown["id"], shown["model"], shown["method"]["type"]) == (f"ft{job.id}", EMBEDDED, "supervised")
+    assert call("GET", "/v1/fine_tuning/jobs?metadata[n]=1")[1]["data"] == []
 
 
 def test_a_file_in_use_stays(call, create, upload):

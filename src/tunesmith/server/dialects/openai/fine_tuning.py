@@ -125,7 +125,7 @@ def _metadata(request: Request) -> dict[str, str]:
 
 
 def _has(job: Job, wanted: Mapping[str, str]) -> bool:
-    return wanted.items() <= (job.asked.get("metadata") or {}).items()
+    return wanted.items() <= (job_objects.asked_of(job).get("metadata") or {}).items()
 
 
 def _age_s(job: Job) -> float:

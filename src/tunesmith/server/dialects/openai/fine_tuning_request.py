@@ -30,6 +30,8 @@ OUR_WORDS = {
 Auto = BeforeValidator(lambda value: None if value == "auto" else value)
 Count = Annotated[int | None, Field(ge=1), Auto]
 Factor = Annotated[float | None, Field(gt=0, allow_inf_nan=False), Auto]
+Key = Annotated[str, Field(max_length=64)]
+Text = Annotated[str, Field(max_length=512)]
 _NO_WORD = re.compile(r"[^a-z0-9]+")
 
 
@@ -124,7 +126,7 @@ class CreateJob(Wire):
     method: Method | None = None
     hyperparameters: Hyperparameters | None = None
     """The older place of those of a supervised job."""
-    metadata: Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16)] | None = None
+    metadata: Annotated[dict[Key, Text], Field(max_length=16)] | None = None
     integrations: Annotated[list[Any], Field(max_length=0)] | None = None
     """None: metrics are in the result files."""
 

@@ -46,6 +46,11 @@ def our_id(job_id: str) -> str:
     return job_id.removeprefix(PREFIX)
 
 
+def asked_of(job: Job) -> Mapping[str, Any]:
+    """The request that made a job; nothing where it came over another wire, whose words may mean something else."""
+    return job.asked if "training_file" in job.asked else {}
+
+
 def id_of(job: Job) -> str:
     return PREFIX + job.id
 
@@ -63,7 +68,7 @@ def body(jobs: Jobs, tuned: TunedModels, job: Job) -> dict[str, Any]:
         "created_at": seconds(job.created_at),
         "finished_at": seconds(job.ended_at or job.updated_at) if status in ENDED else None,
         "estimated_finish": None if eta_s is None else int(time.time() + eta_s),
-        "model": job.asked.get("model") or job.settings.get("base_model"),
+        "model": asked_of(job).get("model") or job.settings.get("base_model"),
         "fine_tuned_model": result_of(tuned, job) if status == "succeeded" else None,
         "organization_id": job.owner,
         "status": status,
@@ -73,10 +78,10 @@ def body(jobs: Jobs, tuned: TunedModels, job: Job) -> dict[str, Any]:
         "result_files": [results_of(job.id)] if lines else [],
         "trained_tokens": _tokens(lines) if status in ENDED else None,
         "seed": job.settings.get("seed", 0),
-        "suffix": job.asked.get("suffix"),
+        "suffix": asked_of(job).get("suffix"),
         "hyperparameters": method[method["type"]]["hyperparameters"],
         "method": method,
-        "metadata": job.asked.get("metadata") or {},
+        "metadata": asked_of(job).get("metadata") or {},
         "integrations": [],
     }
 
@@ -89,7 +94,9 @@ def result_of(tuned: TunedModels, job: Job) -> str | None:
 
 def events(jobs: Jobs, job: Job, most: int) -> list[dict[str, Any]]:
     """``fine_tuning.job.event`` of all that happened to a job and of its steps, the newest first."""
-    happened = [(_stamp(event.at), _event(event)) for event in jobs.events(job.owner, job.id, limit=most)]
+    found = jobs.events(job.owner, job.id, limit=most)
+    # A job that was created is validated at once: here both have one name.
+    happened = [(_stamp(event.at), _event(event)) for event in found if event.to_state != "created"]
     return [body for _, body in sorted([*_steps(jobs, job), *happened], key=lambda dated: dated[0])[::-1]]
 
 
@@ -104,15 +111,18 @@ def _event(event: JobEvent) -> dict[str, Any]:
 
 def _steps(jobs: Jobs, job: Job) -> list[tuple[float, dict[str, Any]]]:
     """Metrics have no times; a step is dated by how long the steps up to it have taken."""
-    if job.started_at is None:
-        return []
     run = jobs.run(job.owner, job.id)
+    began = run.state().started_at if (run.path / "state.json").is_file() else None
+    if began is None:
+        return []
     took = {int(line["step"]): sum(v for k, v in line.items() if k.startswith("time/")) for line in run.timing()}
-    num_steps, at = jobs.progress(job.owner, job.id).num_steps, _stamp(job.started_at)
+    num_steps, at = jobs.progress(job.owner, job.id).num_steps, _stamp(began)
     found = []
     for line in run.metrics():
         step, metrics = int(line["step"]), named(line)
         at += took.get(step, 0.0)
+        if not metrics:
+            continue
         said = ", ".join(f"{name.replace('_', ' ')}={value:.4g}" for name, value in metrics.items())
         data = {"step": step, "total_steps": num_steps, **metrics}
         body = _event_body(f"ftevent-step-{step}", at, "info", f"Step {step}/{num_steps}: {said}", "metrics", data)
@@ -162,8 +172,8 @@ def _stamp(at: str) -> float:
 def _method(job: Job) -> dict[str, Any]:
     """As it was asked for, with ``auto`` for what was not; of another wire's job, its kind."""
     kind = TYPES[job.kind]
-    given = (job.asked.get("method") or {}).get(kind) or {}
-    asked = given.get("hyperparameters") or job.asked.get("hyperparameters") or {}
+    given = (asked_of(job).get("method") or {}).get(kind) or {}
+    asked = given.get("hyperparameters") or asked_of(job).get("hyperparameters") or {}
     hyperparameters = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto", **asked}
     return {"type": kind, kind: {**given, "hyperparameters": hyperparameters}}
 
