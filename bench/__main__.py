@@ -1,4 +1,4 @@
-"""``python -m bench``: every comparison in turn; writes bench/RESULTS.md. ``--quick`` only shows that it works."""
+"""``python -m bench``: every comparison in turn; writes its part of bench/RESULTS.md. ``--quick`` only shows that it works."""
 
 import argparse
 import subprocess
@@ -10,9 +10,9 @@ from time import perf_counter
 from bench import logprob_memory, machine, report
 from bench.peer import VARIANTS
 from bench.race import ROOT, one_thread, race
+from bench.results import RESULTS, write_part
 from bench.workload import cases
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
 WARM_UP = 1
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     if given.only:
         print(text)
     else:
-        RESULTS.write_text(text)
+        write_part(text)
         print(f"written to {RESULTS}")
 
 

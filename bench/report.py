@@ -126,7 +126,6 @@ def render(head: Mapping[str, str], limits: Limits, lines: Sequence[Line], round
     return f"""# Results
 
 Written by `python -m bench`; how it is measured stands in README.md beside this file.
-The server's figures stand in SERVING.md.
 
 {facts}
 - Rounds: {rounds}, each side one optimizer step per round, after one step to warm up

@@ -1,4 +1,4 @@
-"""``python -m bench.serve``: `tunesmith serve` under the load of real clients; writes bench/SERVING.md."""
+"""``python -m bench.serve``: `tunesmith serve` under the load of real clients; writes its part of bench/RESULTS.md."""
 
 import argparse
 import json
@@ -13,10 +13,10 @@ from statistics import median
 from typing import Any
 
 from bench import machine
+from bench.results import write_part
 from bench.served import Served, served
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).with_name("SERVING.md")
 CLIENT = ROOT / ".venv-clients" / "tinker-0.38.0" / "bin" / "python"
 LARGE_STEP = {"sequence_length": 511, "count": 64}
 """About 32,700 tokens in one training step."""
@@ -208,7 +208,7 @@ def main() -> None:
     text = render(head, lines)
     print(text)
     if not given.no_write:
-        RESULTS.write_text(text, "utf-8")
+        write_part(text)
 
 
 if __name__ == "__main__":
