@@ -37,7 +37,7 @@ bench: $(VENV)/bench.stamp     ## against TRL on this machine; writes bench/RESU
 bench-gpu: $(VENV)/bench.stamp ## the same on a CUDA device, where there is one
 	$(BIN)/python -m bench.gpu
 
-bench-serve: $(VENV)/dev.stamp clients ## `tunesmith serve` under the load of real clients; writes bench/SERVING.md
+bench-serve: $(VENV)/dev.stamp clients ## `tunesmith serve` under the load of real clients; writes its part of bench/RESULTS.md
 	$(BIN)/python -m bench.serve
 
 embedded-model: $(VENV)/dev.stamp ## train the model that ships with the package, from nothing

@@ -1,4 +1,4 @@
-"""``python -m bench``: every comparison in turn; writes its part of bench/RESULTS.md. ``--quick`` only shows that it works."""
+"""``python -m bench``: every comparison in turn, into bench/RESULTS.md. ``--quick`` only shows that it works."""
 
 import argparse
 import subprocess
