@@ -89,7 +89,7 @@ def test_an_echo_is_scored_and_nothing_need_be_drawn(found):
 @pytest.mark.parametrize(
     ("what", "kind", "param", "words"),
     [
-        ("model", "NotFoundError", "model", "unknown 'gpt-4'. Known: tunesmith/embedded"),
+        ("model", "NotFoundError", "model", "unknown 'gpt-4'. Known: "),
         ("stream", "NotFoundError", "model", "unknown 'gpt-4'"),
         ("retrieve", "NotFoundError", "model", "unknown 'gpt-4'"),
         ("delete", "PermissionDeniedError", "model", "is a base model"),

@@ -76,7 +76,7 @@ def test_pause_resume_cancel(found):
         ("rows", "BadRequestError", "training_file", "messages"),
         ("no_file", "NotFoundError", "training_file", "no such dataset"),
         ("no_validation_file", "NotFoundError", "validation_file", "no such dataset"),
-        ("model", "NotFoundError", "model", "Known: tunesmith/embedded"),
+        ("model", "NotFoundError", "model", "unknown 'gpt-4o-mini'. Known: "),
         ("epochs", "BadRequestError", "n_epochs", "outside valid range [1, 10] (got 50)"),
         ("rate", "BadRequestError", "learning_rate_multiplier", "outside valid range"),
         ("unknown", "BadRequestError", "method.supervised.hyperparameters.warmup", "not permitted"),
