@@ -8,7 +8,7 @@ import pytest
 from tunesmith.core.errors import Denied, NotFound
 from tunesmith.core.types import Completion, PromptScores
 from tunesmith.services.sessions import futures as module
-from tunesmith.services.sessions.finished import FinishedLog
+from tunesmith.services.sessions.finished import MOST_NEWS, FinishedLog
 from tunesmith.services.sessions.futures import Futures
 from tunesmith.services.sessions.results import Failed, Said, Sampled, Stepped, Trained, from_bytes, to_bytes
 
@@ -94,15 +94,28 @@ def test_results_survive_the_disk(result):
 
 def test_news_of_many_requests_at_once():
     async def main():
-        log, futures, stopping = FinishedLog(), Futures(), asyncio.Event()
+        log, stopping = FinishedLog(), asyncio.Event()
         assert (await log.after(0, 0, stopping))[0] == []
-        for name in ("s:sample:0:0", "s:sample:0:1"):
-            log.add(futures.open(name, "ann"))
+        log.add("s:sample:0:0", False)
+        log.add("s:sample:0:1", True)
         first, seen = await log.after(0, 60, stopping)
-        asyncio.get_running_loop().call_later(0.01, log.add, futures.open("s:sample:0:2", "ann"))
+        asyncio.get_running_loop().call_later(0.01, log.add, "s:sample:0:2", False)
         second, newest = await log.after(seen, 60, stopping)
         again, _ = await log.after(seen, 0, stopping)
         assert newest == seen + 1 and again == second
-        return [f.request_id[-1] for f in first], [f.request_id[-1] for f in second]
+        return first, second
 
-    assert asyncio.run(main()) == (["0", "1"], ["2"])
+    first, second = asyncio.run(main())
+    assert first == [("s:sample:0:0", False), ("s:sample:0:1", True)]
+    assert second == [("s:sample:0:2", False)]
+
+
+def test_news_is_bounded_and_holds_no_results():
+    async def main():
+        log = FinishedLog()
+        for i in range(MOST_NEWS + 10):
+            log.add(f"s:sample:0:{i}", False)
+        return await log.after(0, 0, asyncio.Event())
+
+    news, _ = asyncio.run(main())
+    assert len(news) == MOST_NEWS and news[-1] == (f"s:sample:0:{MOST_NEWS + 9}", False)

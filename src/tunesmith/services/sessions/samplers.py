@@ -198,7 +198,8 @@ class Samplers:
     def note_finished(self, future: Future) -> None:
         """Enter a finished request where its clone asks for news."""
         sampler_id, _, seq = future.request_id.rpartition(":")
-        self._finished.setdefault((sampler_id, int(seq) // SEQ_OF_CLONE), FinishedLog()).add(future)
+        log_of = self._finished.setdefault((sampler_id, int(seq) // SEQ_OF_CLONE), FinishedLog())
+        log_of.add(future.request_id, isinstance(future.result, Failed))
 
     def cancel(self, owner: str, request_id: str) -> None:
         """Stop a request that is still running; one that is done stays as it is."""

@@ -11,7 +11,6 @@ from tunesmith.server.dialects import bodies
 from tunesmith.server.dialects.tinker import schemas
 from tunesmith.server.dialects.tinker.answers import answer, pending
 from tunesmith.services.sessions import Introduction, Sessions
-from tunesmith.services.sessions.results import Failed
 
 router = APIRouter()
 POLL_SECONDS = 25.0
@@ -122,8 +121,8 @@ async def retrieve_futures(request: Request, owner: Owner) -> dict[str, Any]:
     log = sessions_of(request).samplers.finished(owner, body.target.sampling_session_id, body.target.cloned_sampler_id)
     seconds = POLL_SECONDS if body.timeout is None else min(body.timeout, POLL_SECONDS)
     done, cursor = await log.after(body.prev_cursor, seconds, request.app.state.stopping)
-    states = {f.request_id: "failed" if isinstance(f.result, Failed) else "finished" for f in done}
-    return {"completions": [{"state": s, "request_id": i} for i, s in states.items()], "cursor": cursor}
+    news = [{"state": "failed" if failed else "finished", "request_id": request_id} for request_id, failed in done]
+    return {"completions": news, "cursor": cursor}
 
 
 @router.post("/cancel_future", status_code=204)
