@@ -24,7 +24,7 @@ class FinishedLog:
         self._news = asyncio.Event()
 
     async def after(self, seen: int, seconds: float, stopping: asyncio.Event) -> tuple[list[tuple[str, bool]], int]:
-        """((id, whether it failed) since number ``seen``, the newest number); waits for the first when there is none."""
+        """((id, whether it failed) since number ``seen``, the newest number); waits for the first if there is none."""
         while self._entries and self._entries[0][0] <= seen:
             self._entries.popleft()
         if not self._entries and seconds > 0:
