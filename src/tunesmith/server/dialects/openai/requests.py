@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import SamplingParams
+from tunesmith.server.dialects.bodies import SEED_BITS
 
-SEED_BITS = (1 << 63) - 1
 MOST_STOPS = 16
 MOST_LIKELIEST = 20
 IGNORED = frozenset(
