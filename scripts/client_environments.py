@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / ".venv-clients"
+FOLDER = (ROOT / ".venv-clients").resolve()
 CONSTRAINTS = ROOT / "constraints.txt"
 STAMP = "stamp"
 
