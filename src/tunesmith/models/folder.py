@@ -42,13 +42,20 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Decode
     config = read_config(folder)
     with torch.device("meta"):
         model = Decoder(config)
-    model = model.to(dtype).to_empty(device=device)
+    _allocate(model, device, dtype)
     model.inverse = inverse_frequencies(config.rope, config.head_dim).to(device)
-    model.requires_grad_(False)
     wanted = dict(tensors(model))
     with ExitStack() as stack:
         _fill(wanted, _open(folder, stack), str(folder), model.config.tied)
     return model
+
+
+def _allocate(model: Decoder, device: torch.device, dtype: torch.dtype) -> None:
+    """Frozen memory in place of weights on no device; ``Module.to_empty`` would load 50 MB of libraries for it."""
+    for module in model.modules():
+        for name, tensor in module.named_parameters(recurse=False):
+            empty = torch.empty(tensor.shape, dtype=dtype, device=device)
+            setattr(module, name, torch.nn.Parameter(empty, requires_grad=False))
 
 
 def tensors(model: Decoder) -> Iterator[tuple[str, Tensor]]:

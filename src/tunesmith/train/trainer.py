@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from tunesmith.core.ports import CustomLoss, Weights
 from tunesmith.core.types import PLAIN_SUM, AdamParams, Datum, Floats, Metrics, Norm
 from tunesmith.losses import LossInputs, loss_named, sequences_together
 from tunesmith.models.moe import check_routes
+from tunesmith.train.adamw import AdamW
 from tunesmith.train.checks import check_loss, check_shapes
 from tunesmith.train.memory import is_out_of_memory
 from tunesmith.train.pack import Pack, pack, passes
@@ -39,13 +39,8 @@ class LocalTrainer:
             raise UserError(
                 "trainer", "nothing to train: 0 trainable parameters", "Set lora_rank, or 0 for all weights"
             )
+        self.optimizer = AdamW(self.parameters)
         self._version = 0
-        self._oom_splits = 0
-
-    @cached_property
-    def optimizer(self) -> torch.optim.AdamW:
-        """Made when it is first needed: whoever only samples need not wait for it to load."""
-        return torch.optim.AdamW(list(self.parameters.values()), fused=True)
 
     @property
     def version(self) -> int:
@@ -109,16 +104,10 @@ class LocalTrainer:
         norm = torch.nn.utils.clip_grad_norm_(tensors, params.grad_clip or torch.inf)
         if not torch.isfinite(norm):
             raise JobStopped("optim_step", f"the gradient's norm is {float(norm)}", "Lower learning_rate and resume")
-        for group in self.optimizer.param_groups:
-            group |= {
-                "lr": params.learning_rate,
-                "betas": (params.beta1, params.beta2),
-                "eps": params.eps,
-                "weight_decay": params.weight_decay,
-            }
         before = [t.detach().clone() for t in tensors] if self._version == 0 else None
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step(params)
+        for tensor in tensors:
+            tensor.grad = None
         self._version += 1
         if before is not None and norm > 0 and params.learning_rate > 0:
             _check_moved(before, tensors)
@@ -130,8 +119,7 @@ class LocalTrainer:
     def save_state(self, folder: Path) -> None:
         """Weights, AdamW moments, the gradient so far and the update count, as safetensors and JSON."""
         folder.mkdir(parents=True, exist_ok=True)
-        state = {name: self.optimizer.state[t] for name, t in self.parameters.items() if t in self.optimizer.state}
-        moments = {f"{name}.{key}": value.cpu() for name, s in state.items() for key, value in s.items()}
+        moments = {key: value.cpu() for key, value in self.optimizer.state().items()}
         save_file(
             {n: t.detach().cpu().contiguous() for n, t in self.parameters.items()}, folder / "weights.safetensors"
         )
@@ -154,17 +142,14 @@ class LocalTrainer:
             for name, tensor in self.parameters.items():
                 tensor.copy_(weights[name])
                 tensor.grad = None
-        self.optimizer.state.clear()
+        self.optimizer.clear()
         self._version = 0
         if optimizer:
             self._load_step(folder)
 
     def _load_step(self, folder: Path) -> None:
         """Where in training the weights of a state were."""
-        for key, value in load_file(folder / "optimizer.safetensors").items():
-            name, _, slot = key.rpartition(".")
-            tensor = self.parameters[name]
-            self.optimizer.state[tensor][slot] = value.to("cpu" if slot == "step" else tensor.device)
+        self.optimizer.load(load_file(folder / "optimizer.safetensors"))
         if (folder / GRADIENTS).is_file():
             for name, gradient in load_file(folder / GRADIENTS).items():
                 self.parameters[name].grad = gradient.to(self.parameters[name].device)
