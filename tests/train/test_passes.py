@@ -77,17 +77,25 @@ def test_a_group_is_packed_in_its_own_tokens_and_one_prompt():
     data = sequences.group(50, [10, 20, 5])
     # 50 of the prompt once; each reply feeds all its tokens but the last: 9 + 19 + 4
     assert len(packing.pack(data, torch.device("cpu")).tokens) == 50 + 9 + 19 + 4
-    assert packing.passes(data, 82) == [[0, 1, 2]]
-    # 50 + 9 = 59, + 19 = 78, and 4 more are too many; alone they need their prompt again
-    assert packing.passes(data, 78) == [[0, 1], [2]]
-    assert packing.passes(data, 58) == [[0], [1], [2]]
+    assert packing.passes(data, 32) == [[0, 1, 2]]
+    # 9 + 19 = 28 beside the prompt that the pass begins with, and 4 more are too many
+    assert packing.passes(data, 28) == [[0, 1], [2]]
+    assert packing.passes(data, 18) == [[0], [1], [2]]
+
+
+def test_the_prompt_of_a_later_group_counts():
+    first, second = sequences.group(50, [10, 20], seed=1), sequences.group(40, [5, 5], seed=2)
+    # 9 + 19 beside the first prompt, then 40 + 4, then 4
+    assert packing.passes([*first, *second], 76) == [[0, 1, 2, 3]]
+    assert packing.passes([*first, *second], 75) == [[0, 1, 2], [3]]
+    assert packing.passes([*first, *second], 71) == [[0, 1], [2, 3]]
 
 
 def test_a_reply_of_one_token_stays_with_its_group():
     data = sequences.group(50, [10, 1, 20, 1])
     # it feeds no token of its own, and is laid out with the one that it is
     assert len(packing.pack(data, torch.device("cpu")).tokens) == 50 + 9 + 1 + 19 + 1
-    assert packing.passes(data, 80) == [[0, 1, 2, 3]]
+    assert packing.passes(data, 30) == [[0, 1, 2, 3]]
     assert [len(p) for p in packing.pack(data, torch.device("cpu")).places] == [10, 1, 20, 1]
 
 

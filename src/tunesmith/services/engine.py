@@ -20,8 +20,8 @@ from tunesmith.spec import DpoSpec, RftSpec, TrainSpec
 from tunesmith.train import LocalTrainer
 from tunesmith.train.policy import Policy
 
-TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768}
-"""Packed tokens that one forward and backward holds in memory; results do not depend on it."""
+TOKENS_PER_PASS = {"cpu": 1024, "cuda": 32768}
+"""Packed tokens, beside a prompt, that one forward and backward holds in memory; results do not depend on it."""
 SMALL_MODEL = 30_000_000
 """Parameters below which one CPU thread is faster than several, whose hand-over costs more than it saves."""
 

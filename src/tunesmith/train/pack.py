@@ -47,7 +47,11 @@ class Pack:
 
 
 def passes(data: Sequence[Datum], budget: int, unit: int = 1) -> list[list[int]]:
-    """Indices of each pass: in order, at most ``budget`` packed tokens, never parting a unit (a preference pair)."""
+    """Indices of each pass: in order, at most ``budget`` packed tokens, never parting a unit (a preference pair).
+
+    The prompt that a pass begins with is not counted: a long one would leave room for few of those who share it, and
+    would be encoded again for the next few.
+    """
     shared = _shared(data)
     out: list[list[int]] = [[]] if data else []
     used = 0
@@ -58,7 +62,7 @@ def passes(data: Sequence[Datum], budget: int, unit: int = 1) -> list[list[int]]
             out.append([])
             used = 0
         if not out[-1]:
-            cost += shared[i]
+            cost -= _prompt(data[i]) - shared[i]
         out[-1] += members
         used += cost
     return out

@@ -32,7 +32,7 @@ class LocalTrainer:
     """One policy, trained in this process. Gradients add up until ``optim_step``."""
 
     def __init__(self, policy: Policy, tokens_per_pass: int) -> None:
-        """``tokens_per_pass`` bounds memory only: any value gives the same gradient."""
+        """``tokens_per_pass``, beside a prompt, bounds memory only: any value gives the same gradient."""
         self.policy, self.tokens_per_pass = policy, tokens_per_pass
         self.parameters = policy.parameters()
         if not self.parameters:
