@@ -72,7 +72,7 @@ class Batch:
         self._held: dict[Request, Prompt] = {}
         """The prompt of every request that has begun and is not finished."""
         self._rows: list[_Row] = []
-        self._layout: Layout | None = None
+        self._attend: CachedAttention | None = None
         """Of ``_rows``; None when one has joined or left."""
         self._drawing: Drawing | None = None
         """The same."""
@@ -130,17 +130,17 @@ class Batch:
 
     def _decode(self) -> Tensor:
         """[R, V] logits after each row's newest token."""
-        if self._layout is None or self._layout.full:
+        if self._attend is None or self._attend.layout.full:
             tokens = [r.tokens for r in self._rows]
             prompts = [r.prompt for r in self._rows]
-            self._layout = Layout(self.model, self._own, prompts, tokens, len(self._prompts))
+            layout = Layout(self.model, self._own, prompts, tokens, len(self._prompts))
+            self._attend = CachedAttention(self._prompts.block, self._own, layout, self.model.config.windows)
         else:
-            self._layout.advance(torch.tensor([r.tokens[-1] for r in self._rows], device=self.model.device))
-        layout = self._layout
-        attend = CachedAttention(self._prompts.block, self._own, layout, self.model.config.windows)
+            self._attend.layout.advance(torch.tensor([r.tokens[-1] for r in self._rows], device=self.model.device))
+        layout = self._attend.layout
         routed = [(i, r) for i, r in enumerate(self._rows) if r.prompt.routes is not None]
         routing = Routing(self.model.config) if routed else None
-        hidden = self.model(layout.tokens, layout.positions, attend, self.adapter, None, routing)
+        hidden = self.model(layout.tokens, layout.positions, self._attend, self.adapter, None, routing)
         if routing is not None:
             noted = routing.noted()
             for i, row in routed:
@@ -195,4 +195,4 @@ class Batch:
             self._changed()
 
     def _changed(self) -> None:
-        self._layout = self._drawing = None
+        self._attend = self._drawing = None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from tunesmith.models.config import DecoderConfig
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.exact_attention import FEWEST_ROWS, key_places, round_up
 from tunesmith.rollout.cache import Block
@@ -44,10 +45,11 @@ class Layout:
         self.own = key_places(self._reached)
         own.reserve(count, self.own)
         width = round_up(max(4, int(seat.max()) + 1), 2)
-        tables = _seating(slot, seat, self.groups, width, config.kv_heads)
+        repeat = config.heads // config.kv_heads
+        tables = (*_seating(slot, seat, self.groups, width, config.kv_heads, repeat), _several(count, config))
         columns = (*tables, own.places_of(at), newest, before + at, before)
         moved = [torch.from_numpy(x).to(device) for x in columns]
-        self.seats, self.seat_of, self.new, self.tokens, self.positions, self._before = moved
+        self.seats, self.seat_of, self.several, self.new, self.tokens, self.positions, self._before = moved
         self._row = torch.arange(count, device=device)
         self.bias: dict[int | None, Tensor] = {}
         for window in set(config.windows):
@@ -89,16 +91,24 @@ def _seats(slot: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _seating(
-    slot: NDArray[np.int64], seat: NDArray[np.int64], groups: int, width: int, kv: int
+    slot: NDArray[np.int64], seat: NDArray[np.int64], groups: int, width: int, kv: int, repeat: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """([G * kv * W] which of the R * kv row heads sits here, [R * kv] the other way round).
+    """([G * kv * W * rep] which of the R * kv * rep query heads sits here, the other way round).
 
     An empty seat repeats the first head, and nobody reads it.
     """
-    heads = np.arange(len(slot) * kv).reshape(-1, kv)
-    table = np.zeros((groups, kv, width), np.int64)
+    heads = np.arange(len(slot) * kv * repeat).reshape(-1, kv, repeat)
+    table = np.zeros((groups, kv, width, repeat), np.int64)
     table[slot, :, seat] = heads
-    return table.ravel(), ((slot[:, None] * kv + np.arange(kv)) * width + seat[:, None]).ravel()
+    place = np.arange(table.size).reshape(table.shape)
+    return table.ravel(), place[slot, :, seat].ravel()
+
+
+def _several(count: int, config: DecoderConfig) -> NDArray[np.int64]:
+    """[R * kv * max(rep, FEWEST_ROWS)] query heads of each key head; too few are filled up with the last."""
+    heads = np.arange(count * config.heads).reshape(count, config.kv_heads, -1)
+    few = max(0, FEWEST_ROWS - heads.shape[-1])
+    return np.pad(heads, ((0, 0), (0, 0), (0, few)), "edge").ravel()
 
 
 def _seen(
@@ -114,34 +124,33 @@ def _seen(
 
 
 class CachedAttention:
-    """Attention of one step over what the cache holds."""
+    """Attention over what the cache holds, good for as long as its layout: few and plain operations, for at one token
+    per row it is their number that costs."""
 
     def __init__(self, prompts: Block, own: Block, layout: Layout, windows: Sequence[int | None]) -> None:
-        self.prompts, self.own, self.layout, self.windows = prompts, own, layout, windows
+        self.own, self.layout, self.windows = own, layout, windows
+        count, layers = len(layout.tokens), range(len(windows))
+        self._prompts = [prompts.heads(i, layout.groups, layout.prompt) for i in layers]
+        self._own = [own.heads(i, count, layout.own) for i in layers]
+        self._bias = {window: bias[:, None, None] for window, bias in layout.bias.items()}
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         at = self.layout
-        count, heads, size = q.shape
-        kv, repeat = k.shape[1], heads // k.shape[1]
+        (count, heads, size), kv = q.shape, k.shape[1]
         self.own.append(layer, at.new, k, v)
-        own_k, own_v = (x[layer][:count, :, : at.own] for x in (self.own.keys, self.own.values))
-        prompt_k, prompt_v = (x[layer][: at.groups, :, : at.prompt] for x in (self.prompts.keys, self.prompts.values))
-        few = (0, 0, 0, max(0, FEWEST_ROWS - repeat))
-        q = (q * size**-0.5).reshape(count, kv, repeat, size)
-        to_prompt = self._unseated(self._seated(q) @ prompt_k.transpose(-1, -2), repeat)
-        to_own = (F.pad(q, few) @ own_k.transpose(-1, -2))[:, :, :repeat]
-        scores = torch.cat([to_prompt, to_own], -1).add_(at.bias[self.windows[layer]][:, None, None])
-        of_prompt, of_own = scores.softmax(-1).split([at.prompt, at.own], -1)  # [R, kv, rep, P] and [R, kv, rep, S]
-        out = self._unseated(self._seated(of_prompt) @ prompt_v, repeat)
-        return out.add_((F.pad(of_own, few) @ own_v)[:, :, :repeat]).view(count, -1)
+        (prompt_k, prompt_v), (own_k, own_v) = self._prompts[layer], self._own[layer]
+        q = (q * size**-0.5).view(-1, size)  # [R * kv * rep, d]
+        to_prompt = torch.bmm(_taken(q, at.seats, len(prompt_k)), prompt_k.transpose(1, 2))
+        to_own = torch.bmm(_taken(q, at.several, len(own_k)), own_k.transpose(1, 2))  # [R * kv, rep or more, S]
+        own = to_own.view(count, kv, -1, at.own)[:, :, : heads // kv]
+        before = to_prompt.view(-1, at.prompt).index_select(0, at.seat_of).view(count, kv, -1, at.prompt)
+        scores = torch.cat([before, own], -1).add_(self._bias[self.windows[layer]])
+        of_prompt, of_own = scores.softmax(-1).view(-1, at.prompt + at.own).split([at.prompt, at.own], -1)
+        mixed = torch.bmm(_taken(of_prompt, at.seats, len(prompt_k)), prompt_v).view(-1, size)
+        own = torch.bmm(_taken(of_own, at.several, len(own_k)), own_v).view(count, kv, -1, size)[:, :, : heads // kv]
+        return mixed.index_select(0, at.seat_of).view(own.shape).add_(own).view(count, -1)
 
-    def _seated(self, x: Tensor) -> Tensor:
-        """[R, kv, rep, n] by row -> [G, kv, W * rep, n] by prompt and seat."""
-        count, kv, repeat, n = x.shape
-        taken = x.reshape(count * kv, repeat * n).index_select(0, self.layout.seats)
-        return taken.view(self.layout.groups, kv, -1, n)
 
-    def _unseated(self, x: Tensor, repeat: int) -> Tensor:
-        """[G, kv, W * rep, n] -> [R, kv, rep, n]."""
-        _, kv, _, n = x.shape
-        return x.view(-1, repeat * n).index_select(0, self.layout.seat_of).view(-1, kv, repeat, n)
+def _taken(x: Tensor, table: Tensor, matrices: int) -> Tensor:
+    """[R * kv * rep, n] -> [matrices, rows, n] in the order of a table."""
+    return x.index_select(0, table).view(matrices, -1, x.shape[-1])
