@@ -9,6 +9,7 @@ Legend: g kv heads, r query heads per kv head, d head size, B members, S longest
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -22,8 +23,10 @@ HALVED = (192, 384)
 """Sums over more keys than the first and fewer than the second are cut in the middle by some matrix libraries; longer
 ones are cut at fixed places."""
 FEWEST_ROWS = 4
-SCORES = 1 << 21
-"""Scores held at once, counted in numbers: 8 MB in float32."""
+BLOCK_ROWS = 16
+"""Queries are taken a multiple of so many at a time."""
+SCORES = 1 << 18
+"""Scores held at once, counted in numbers: 1 MB in float32, which stays in a core's own cache."""
 
 
 def round_up(n: int, to: int) -> int:
@@ -156,12 +159,13 @@ class _Own:
         return x.permute(1, 2, 0, 3, 4).reshape(members * longest, kv * repeat, n)[self.part.real]
 
     def blocks(self, window: int | None) -> "Iterator[_Block]":
-        """Runs of queries whose scores fit into SCORES."""
+        """Runs of queries whose scores fit into SCORES; a rest too small to be a run goes with the one before it."""
         _, members, longest, repeat, _ = self.q.shape
         width = self.kv_heads * members * repeat * (self.prefix_k.shape[1] + longest)
-        size = max(QUANTUM, SCORES // width // QUANTUM * QUANTUM)
-        for start in range(0, longest, size):
-            yield _Block(self, slice(start, min(start + size, longest)), window)
+        size = max(BLOCK_ROWS, SCORES // width // BLOCK_ROWS * BLOCK_ROWS)
+        starts = range(0, longest - FEWEST_ROWS + 1, size)
+        for start, end in pairwise([*starts, longest]):
+            yield _Block(self, slice(start, end), window)
 
 
 class _Block:
