@@ -81,7 +81,8 @@ def tensors(model: Decoder) -> Iterator[tuple[str, Tensor]]:
 def _linear_tensors(module: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
     assert isinstance(module, Linear | Experts), "a layer's matrices are Linears or Experts"
     rows = [n for _, n in module.target.parts]
-    for (name, _), piece in zip(module.target.parts, module.weight.detach().split(rows, -2), strict=True):
+    weight = module.weight.detach() if isinstance(module, Experts) else module.weight.detach().T
+    for (name, _), piece in zip(module.target.parts, weight.split(rows, -2), strict=True):
         if isinstance(module, Experts):
             yield from ((f"model.{name.replace('*', str(e))}.weight", w) for e, w in enumerate(piece))
         else:
