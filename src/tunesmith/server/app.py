@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from tunesmith import __version__
-from tunesmith.server import errors, files, hub, monitoring
+from tunesmith.server import errors, files, hub, monitoring, signed
 from tunesmith.server.dialects import fireworks, openai, tinker
 from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
 from tunesmith.services.datasets import Datasets
+from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
@@ -39,11 +40,14 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.renderers = Renderers(app.state.registry)
     app.state.tuned_models = TunedModels(store, app.state.registry, settings.data_dir / "tuned")
     app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
+    app.state.evaluators = Evaluators(store, settings.data_dir, app.state.secrets)
+    app.state.receivers = {"evaluators": app.state.evaluators.upload}
     app.state.jobs = Jobs(store, app.state.datasets, app.state.registry, settings.data_dir)
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     _include_dialects(app)
     app.include_router(files.router)
+    app.include_router(signed.router)
     # Last, because it lives at the root.
     app.include_router(hub.router)
     return app
@@ -68,8 +72,10 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url)
     scheduler = Scheduler(state.jobs, workers, settings.max_running_jobs)
     await scheduler.start()
+    state.evaluators.go_on()
     try:
         yield
     finally:
+        state.evaluators.close()
         await asyncio.gather(scheduler.stop(), state.sessions.stop())
         app.state.store.close()
