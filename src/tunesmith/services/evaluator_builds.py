@@ -27,7 +27,9 @@ _USES_EVAL_PROTOCOL = re.compile(r"^\s*(?:from|import)\s+eval_protocol\b", re.MU
 _NAMES_EVAL_PROTOCOL = re.compile(r"^\s*eval[-_.]protocol\b", re.MULTILINE | re.IGNORECASE)
 
 
-def build(upload: Path, folder: Path, entry_point: str, environments: Path, secrets: Mapping[str, str], say: Say) -> Project:
+def build(
+    upload: Path, folder: Path, entry_point: str, environments: Path, secrets: Mapping[str, str], say: Say
+) -> Project:
     """
     Args:
         upload: a .py file, or an archive of a project.
@@ -77,7 +79,9 @@ def _unpack(archive: Path, folder: Path) -> None:
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as e:
-        raise UserError(archive.name, f"cannot be unpacked: {e}", "Upload a .tar.gz of the project, or one .py file") from None
+        raise UserError(
+            archive.name, f"cannot be unpacked: {e}", "Upload a .tar.gz of the project, or one .py file"
+        ) from None
 
 
 def _requirements(root: Path) -> str:
@@ -141,4 +145,3 @@ def _run(command: tuple[str, ...], say: Say) -> None:
     if done.returncode:
         last = next((line for line in reversed(said.splitlines()) if "ERROR" in line), said[-300:])
         raise UserError("requirements.txt", f"cannot be installed: {last}", "Mend it and upload the project again")
-

@@ -281,7 +281,11 @@ async def _call(
     value = await _timed(entry, run(), seed, name, answer, scoring_s)
     if not groupwise:
         value = [value]
-    if not isinstance(value, list) or len(value) != len(rows) or not all(hasattr(r, "evaluation_result") for r in value):
+    if (
+        not isinstance(value, list)
+        or len(value) != len(rows)
+        or not all(hasattr(r, "evaluation_result") for r in value)
+    ):
         raise Failed("bad_value", f"it returned {value!r:.200}; return the EvaluationRow, or all {len(rows)} of them")
     return value
 

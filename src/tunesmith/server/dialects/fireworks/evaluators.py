@@ -62,9 +62,7 @@ def create(request: Request, owner: Owner, account: str, body: Create) -> dict[s
 
 
 @router.get(ROOT + "/evaluators")
-def evaluators(
-    request: Request, owner: Owner, account: str, pageSize: int = 50, pageToken: str = ""
-) -> dict[str, Any]:
+def evaluators(request: Request, owner: Owner, account: str, pageSize: int = 50, pageToken: str = "") -> dict[str, Any]:
     names.check_account(owner, account)
     size, offset = max(1, min(pageSize, 200)), int(pageToken) if pageToken.isdecimal() else 0
     rows, total = _evaluators(request).page(owner, limit=size, offset=offset)
