@@ -23,7 +23,7 @@ def test_one_file_is_an_evaluator(evaluators: Evaluators):
     assert (made.state, made.traits["kind"]) == ("ACTIVE", "grader")
     assert evaluators.source("ann", "g").read_text() == GRADER
     assert "ready" in log_of(evaluators, "g")
-    assert evaluators.resolve("ann", "g").startswith("project:")
+    assert (evaluators.resolve("ann", "g") / "evaluator.json").is_file()
 
 
 def test_a_project_may_have_folders(evaluators: Evaluators):

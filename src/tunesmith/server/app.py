@@ -46,7 +46,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
     app.state.evaluators = Evaluators(store, settings.data_dir, app.state.secrets)
     app.state.receivers = {"evaluators": app.state.evaluators.upload}
-    app.state.jobs = Jobs(store, app.state.datasets, app.state.registry, settings.data_dir)
+    app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     _include_dialects(app)

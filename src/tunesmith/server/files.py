@@ -52,7 +52,8 @@ def sign(secret: bytes, signed: str, until: int) -> str:
 
 def secret_of(request: Request) -> bytes:
     """Made at first use; who has it can read every file, so nobody but the server's user may."""
-    file = request.app.state.settings.data_dir / "links.key"
+    folder: Path = request.app.state.settings.data_dir
+    file = folder / "links.key"
     if not file.is_file():
         write_file(file, token_bytes(32))
         file.chmod(0o600)

@@ -269,8 +269,8 @@ class Evaluators:
             file.touch()
         return file
 
-    def resolve(self, owner: str, evaluator_id: str) -> str:
-        """The evaluator string that a job's spec runs it by.
+    def resolve(self, owner: str, evaluator_id: str) -> Path:
+        """The folder of a built project, for a job's spec.
 
         Raises:
             NotFound: no such evaluator.
@@ -280,7 +280,7 @@ class Evaluators:
         if row.state != "ACTIVE":
             why = f": {row.reason}" if row.reason else ""
             raise Conflict(evaluator_id, f"is {row.state}, not ACTIVE{why}", "Wait for its build, or mend it first")
-        return f"project:{self._folder / row.key}"
+        return self._folder / row.key
 
     def secrets(self, owner: str) -> dict[str, str]:
         """The environment variables that the owner's evaluators see."""

@@ -146,6 +146,7 @@ async def _serve(entry: Entry, requests: Any, answer: Callable[[Reply], None], s
             results = await _attempts(entry, request, answer, scoring_s)
         except asyncio.CancelledError:
             results = [_failure(Failed("timeout", "took too long"))] * len(request["attempts"])
+        del tasks[request["id"]]
         answer({"id": request["id"], "results": results})
 
     while line := await reader.readline():
@@ -154,8 +155,7 @@ async def _serve(entry: Entry, requests: Any, answer: Callable[[Reply], None], s
             if (task := tasks.get(request["cancel"])) is not None:
                 task.cancel()
             continue
-        task = tasks[request["id"]] = loop.create_task(one(request))
-        task.add_done_callback(lambda _, name=request["id"]: tasks.pop(name, None))
+        tasks[request["id"]] = loop.create_task(one(request))
 
 
 async def _attempts(

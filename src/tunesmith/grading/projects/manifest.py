@@ -9,6 +9,8 @@ from tunesmith.core import durable
 from tunesmith.core.errors import NotFound, UserError
 
 FILE = "evaluator.json"
+PROJECT = "project:"
+"""Before the folder of a project, as the evaluator of a spec."""
 _ENTRY = re.compile(r"(?P<place>[\w./-]+)::(?P<function>\w+)")
 
 
