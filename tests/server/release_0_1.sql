@@ -167,6 +167,7 @@ CREATE TABLE training_deployments (
 	created_at VARCHAR NOT NULL,
 	PRIMARY KEY (owner, id)
 );
+INSERT INTO "training_deployments" VALUES('ann','mine','tunesmith/embedded','','{}',2,'','','2026-11-29T13:45:11.200Z');
 CREATE TABLE training_models (
 	id VARCHAR(128) NOT NULL,
 	session_id VARCHAR(64) NOT NULL,
