@@ -12,12 +12,14 @@ from tunesmith.server.dialects import fireworks, openai, tinker, tunesmith
 from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
 from tunesmith.services.datasets import Datasets
+from tunesmith.services.deployments import Deployments
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
 from tunesmith.services.keys import Keys
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
+from tunesmith.services.secrets import Secrets
 from tunesmith.services.sessions import Sessions
 from tunesmith.services.store import open_store
 from tunesmith.services.trainers import Trainers
@@ -38,6 +40,8 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.keys, app.state.registry, app.state.trainers = Keys(store), Registry(store), Trainers(store)
     app.state.renderers = Renderers(app.state.registry)
     app.state.tuned_models = TunedModels(store, app.state.registry, settings.data_dir / "tuned")
+    app.state.deployments = Deployments(store, app.state.registry, app.state.tuned_models)
+    app.state.secrets = Secrets(store, settings.data_dir)
     app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
     app.state.jobs = Jobs(store, app.state.datasets, app.state.registry, settings.data_dir)
     errors.install(app)
