@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from tunesmith import __version__
-from tunesmith.server import errors, files, hub, monitoring, signed
-from tunesmith.server.dialects import fireworks, openai, tinker
+from tunesmith.server import errors, files, hub, monitoring, request_ids, signed
+from tunesmith.server.dialects import fireworks, openai, tinker, tunesmith
 from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
 from tunesmith.services.datasets import Datasets
@@ -49,6 +49,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
+    app.add_middleware(request_ids.RequestIds)
     _include_dialects(app)
     app.include_router(files.router)
     app.include_router(signed.router)
@@ -62,6 +63,7 @@ def _include_dialects(app: FastAPI) -> None:
     app.include_router(tinker.router)
     app.include_router(fireworks.router)
     app.include_router(openai.router)
+    app.include_router(tunesmith.router)
     app.state.name_rules = (weights_by_name,)
 
 
