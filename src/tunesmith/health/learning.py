@@ -12,7 +12,7 @@ STILL_NATS = 0.05
 
 
 def reward_spike_then_crash(history: History, settings: Settings) -> Finding | None:
-    """The reward rose and then fell back by more than noise explains: the learning rate is too high."""
+    """The reward fell, from a peak or from its start, by more than noise explains: the learning rate is too high."""
     rewards = series(history, "rollout/reward_mean")
     smooth = rewards.smoothed(WINDOW)
     if len(rewards) < 2 * WINDOW:
@@ -20,12 +20,13 @@ def reward_spike_then_crash(history: History, settings: Settings) -> Finding | N
     peak = max(smooth.values)
     start, now = smooth.values[0], smooth.values[-1]
     real = max(0.1, 2.5 * rewards.noise())
-    if peak - start < real or peak - now < max(real, (peak - start) / 2):
+    if peak - now < max(real, (peak - start) / 2) or (peak - start < real and now > start - real):
         return None
     top = smooth.steps[smooth.values.index(peak)]
     saw = f"mean reward over {WINDOW} steps went {start:.2f}, {peak:.2f} at step {top}, {now:.2f} now"
     change = slower(settings, "a fresh start climbs without falling back")
-    return finding("reward_spike_then_crash", "warning", history, saw, change)
+    worse = now <= start - real
+    return finding("reward_spike_then_crash", "error" if worse else "warning", history, saw, change)
 
 
 def early_plateau(history: History, settings: Settings) -> Finding | None:
