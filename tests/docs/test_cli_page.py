@@ -28,7 +28,19 @@ SECTIONS = {
     **dict.fromkeys(("resume", "report", "compare"), "resume, report, compare"),
     **{
         name: name
-        for name in ("demo", "eval", "sample", "plan", "dataset", "evaluator", "serve", "status", "keys", "models")
+        for name in (
+            "demo",
+            "eval",
+            "track",
+            "sample",
+            "plan",
+            "dataset",
+            "evaluator",
+            "serve",
+            "status",
+            "keys",
+            "models",
+        )
     },
 }
 LEAVES = [" ".join(path) for name in COMMANDS for path in leaves(name)]
