@@ -17,6 +17,7 @@ from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
 from tunesmith.services.keys import Keys
+from tunesmith.services.records import Records
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
 from tunesmith.services.secrets import Secrets
@@ -42,6 +43,8 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.tuned_models = TunedModels(store, app.state.registry, settings.data_dir / "tuned")
     app.state.deployments = Deployments(store, app.state.registry, app.state.tuned_models)
     app.state.secrets = Secrets(store, settings.data_dir)
+    app.state.users = Records(store, "users", "user")
+    app.state.evaluation_jobs = Records(store, "evaluationJobs", "evaluation job")
     app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
     app.state.jobs = Jobs(store, app.state.datasets, app.state.registry, settings.data_dir)
     errors.install(app)

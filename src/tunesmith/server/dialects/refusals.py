@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from tunesmith.core.errors import UserError
+from tunesmith.core.errors import Kind, UserError
 from tunesmith.server.errors import LONGEST_DETAIL, STATUS, explain
 
 
@@ -22,6 +22,7 @@ class Refusal:
     where: str | None = None
     """The field or name that is at fault, where one is."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    kind: Kind = "invalid"
 
     @property
     def shown(self) -> str:
@@ -56,4 +57,4 @@ def rendering(render: Render) -> type[APIRoute]:
 def refusal_of(error: UserError | HTTPException) -> Refusal:
     if isinstance(error, HTTPException):
         return Refusal(error.status_code, str(error.detail), headers=error.headers or {})
-    return Refusal(STATUS[error.kind], str(error), error.where)
+    return Refusal(STATUS[error.kind], str(error), error.where, kind=error.kind)
