@@ -1,23 +1,21 @@
-"""Signed addresses: good for a day and for one purpose, without a key; and the files that may be read by them."""
+"""Files by a signed address: good for a day, readable without a key, in pieces (Range) where a client asks so."""
 
 import hashlib
 import hmac
 import os
 from contextlib import suppress
 from pathlib import Path
-from secrets import token_bytes
+from secrets import token_bytes, token_hex
 from time import time
-from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 
-from tunesmith.core.errors import Denied, NotFound
+from tunesmith.core.errors import NotFound, UserError
+from tunesmith.server.errors import refusal
 
 router = APIRouter()
 GOOD_FOR_SECONDS = 24 * 3600
-READ = "read"
-"""The purpose of reading a file."""
 
 
 def expiry() -> int:
@@ -26,54 +24,39 @@ def expiry() -> int:
 
 
 def link(request: Request, file: Path) -> str:
-    """An address at which a file below the data directory can be read, in pieces (Range) where a client asks so."""
+    """An address of a file below the data directory."""
     folder = request.app.state.settings.data_dir.resolve()
-    return signed(request, READ, "/tunesmith/v1/files", file.resolve().relative_to(folder).as_posix())
-
-
-def signed(request: Request, purpose: str, root: str, subject: str) -> str:
-    """The address ``<root>/<until>/<signature>/<subject>`` on this server.
-
-    Args:
-        purpose: what it is good for, a word; an address for one purpose is refused for another.
-        subject: a path of printable characters.
-    """
+    relative = file.resolve().relative_to(folder).as_posix()
     until = expiry()
-    signature = _signature(_secret(request), purpose, subject, until)
-    return f"{str(request.base_url).rstrip('/')}{root}/{until}/{signature}/{quote(subject)}"
-
-
-def check_signed(request: Request, purpose: str, subject: str, until: int, signature: str) -> None:
-    """
-    Raises:
-        Denied: the address was not made for this by this server, or it is too old.
-    """
-    wanted = _signature(_secret(request), purpose, subject, until)
-    if not hmac.compare_digest(wanted.encode(), signature.encode("utf-8", "surrogatepass")) or until < time():
-        raise Denied("address", "is not signed by this server, or is too old", "Ask for the addresses again")
+    signature = sign(secret_of(request), relative, until)
+    return f"{str(request.base_url).rstrip('/')}/tunesmith/v1/files/{until}/{signature}/{relative}"
 
 
 @router.get("/tunesmith/v1/files/{until}/{signature}/{relative:path}")
 async def get_file(request: Request, until: int, signature: str, relative: str) -> FileResponse:
     """One file, whole or in part."""
-    check_signed(request, READ, relative, until, signature)
     folder = request.app.state.settings.data_dir.resolve()
+    wanted = sign(secret_of(request), relative, until)
+    if not hmac.compare_digest(wanted.encode(), signature.encode()) or until < time():
+        expired = UserError("address", "is not signed by this server, or is too old", "Ask for the addresses again")
+        raise refusal(403, expired)
     file = (folder / relative).resolve()
     if not file.is_relative_to(folder) or not file.is_file():
         raise NotFound(relative, "no such file", "Ask for the addresses again")
     return FileResponse(file)
 
 
-def _signature(secret: bytes, purpose: str, subject: str, until: int) -> str:
-    said = f"{until}:{purpose}:{subject}"
-    return hmac.new(secret, said.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+def sign(secret: bytes, signed: str, until: int) -> str:
+    """Of a text, good until a time in seconds since 1970."""
+    return hmac.new(secret, f"{until}:{signed}".encode(), hashlib.sha256).hexdigest()
 
 
-def _secret(request: Request) -> bytes:
+def secret_of(request: Request) -> bytes:
     """Made at first use; who has it can read every file, so nobody but the server's user may."""
-    file: Path = request.app.state.settings.data_dir.resolve() / "links.key"
+    folder: Path = request.app.state.settings.data_dir
+    file = folder / "links.key"
     if not file.is_file():
-        temporary = file.with_name(f".{file.name}-{token_bytes(4).hex()}")
+        temporary = file.with_name(f".{file.name}-{token_hex(4)}")
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as f:
             f.write(token_bytes(32))

@@ -49,7 +49,8 @@ def refused(status: int, text: str, headers: Mapping[str, str] | None = None, ki
 
 
 def _render(refusal: Refusal) -> Response:
-    return refused(refusal.status, refusal.text, refusal.headers, refusal.kind)
+    kind = "invalid" if refusal.error is None else refusal.error.kind
+    return refused(refusal.status, refusal.text, refusal.headers, kind)
 
 
 def new_router() -> APIRouter:

@@ -23,8 +23,8 @@ from tunesmith.services.datasets import Dataset, Datasets
 router = new_router()
 DATASETS = "/v1/accounts/{account}/datasets"
 DATASET = DATASETS + "/{dataset_id}"
-PURPOSE = "put-dataset"
-PUT = "/v1/signedUploads/datasets"
+KIND = "datasets"
+"""Of uploads to a signed address."""
 KEPT = (
     "exampleCount",
     "format",
@@ -97,20 +97,7 @@ async def upload_endpoint(request: Request, owner: Owner, account: str, dataset_
     if len(body.filename_to_size) != 1:
         problem = f"names {len(body.filename_to_size)} files: a dataset is one"
         raise UserError("filenameToSize", problem, "Join them into one file, or make a dataset of each")
-    subject = f"{owner}/{dataset_id}"
-    return {"filenameToSignedUrls": uploads.addresses(request, PURPOSE, PUT, subject, body.filename_to_size)}
-
-
-@router.put(PUT + "/{until}/{signature}/{owner}/{dataset_id}/{size}/{filename}", response_model=None)
-async def put(request: Request, there: uploads.There, owner: str, dataset_id: str) -> Mapping[str, Any]:
-    """The other end of a signed address: the bytes of the file."""
-    there.check(request, PURPOSE, f"{owner}/{dataset_id}")
-    datasets = _datasets(request)
-    _check_waits(datasets.get(owner, dataset_id))
-    with tempfile.TemporaryFile(dir=request.app.state.settings.data_dir) as spool:
-        await uploads.receive(request, spool, there.size, request.app.state.settings.max_dataset_bytes)
-        await asyncio.to_thread(_keep, datasets, owner, dataset_id, spool)
-    return {}
+    return {"filenameToSignedUrls": uploads.addresses(request, KIND, owner, dataset_id, body.filename_to_size)}
 
 
 @router.post(DATASET + ":validateUpload", response_model=None)

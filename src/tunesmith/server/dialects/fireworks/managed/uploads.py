@@ -1,18 +1,17 @@
-"""Files that arrive at signed addresses, and small things that the resources of this wire share."""
+"""Names and addresses of files to come, and small things that the resources of this wire share."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Request
 from pydantic import Field, RootModel
 
 from tunesmith.core.errors import UserError
-from tunesmith.server import files
 from tunesmith.server.dialects.fireworks.managed.bodies import Wire, read
 from tunesmith.server.dialects.fireworks.managed.filters import path_of
+from tunesmith.server.signed import upload_link
 
 PIECE_BYTES = 1 << 20
 MOST_FILES = 1000
@@ -27,47 +26,18 @@ class Files(Wire):
     """Sizes in bytes; they come as text."""
 
 
-class Sink(Protocol):
-    def write(self, data: bytes, /) -> object: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Signed:
-    """What stands in a signed address behind the names of the resource."""
-
-    until: int
-    signature: str
-    size: int
-    filename: str
-
-    def check(self, request: Request, purpose: str, subject: str) -> None:
-        """
-        Raises:
-            Denied: the address was not made for this, or it is too old.
-        """
-        files.check_signed(request, purpose, f"{subject}/{self.size}/{self.filename}", self.until, self.signature)
-
-
-def _there(until: int, signature: str, size: int, filename: str) -> Signed:
-    return Signed(until, signature, size, filename)
-
-
-There = Annotated[Signed, Depends(_there)]
-
-
 def addresses(
-    request: Request, purpose: str, root: str, subject: str, filename_to_size: Mapping[str, int]
+    request: Request, kind: str, owner: str, name: str, filename_to_size: Mapping[str, int]
 ) -> dict[str, str]:
     """File name -> the address that takes it; each is good for a file of that name and size.
 
     Raises:
         UserError: a name that is no file's.
     """
-    for name in filename_to_size:
-        check_filename(name)
+    for filename in filename_to_size:
+        check_filename(filename)
     return {
-        name: files.signed(request, purpose, root, f"{subject}/{size}/{name}")
-        for name, size in filename_to_size.items()
+        filename: upload_link(request, kind, owner, name, filename, size) for filename, size in filename_to_size.items()
     }
 
 
@@ -75,26 +45,6 @@ def check_filename(name: str) -> None:
     if not _FILENAME.fullmatch(name):
         mend = "Use letters, digits and . _ - without a dot at the beginning, and no folders"
         raise UserError("filenameToSize", f"{name[:80]!r} is no name of a file", mend)
-
-
-async def receive(request: Request, sink: Sink, size: int, most: int) -> None:
-    """Write the body of a request piece by piece.
-
-    Raises:
-        UserError: more or less than was announced, or over the limit.
-    """
-    if size > most:
-        raise UserError("file", f"is larger than {most:,} bytes", "Split it, or raise the server's limit")
-    arrived = 0
-    async for piece in request.stream():
-        arrived += len(piece)
-        if arrived > size:
-            break
-        sink.write(piece)
-    if arrived != size:
-        more = "more than" if arrived > size else f"{arrived} of"
-        problem = f"{more} the {size} bytes that were announced have arrived"
-        raise UserError("file", problem, "Ask for an address with the file's size")
 
 
 class Members(RootModel[dict[str, Any]]):
