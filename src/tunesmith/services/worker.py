@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from tunesmith.services.prepare import prepare_dpo, prepare_rft, prepare_sft
 from tunesmith.services.report import write_report
 from tunesmith.services.rollers import roller_of
 from tunesmith.services.run_folder import RUNS, RunFolder
+from tunesmith.services.trackers.companion import check_installed, reported
 from tunesmith.spec import AnySpec, DpoSpec, RftSpec, build_spec
 
 Steps = AsyncIterator[StepReport]
@@ -64,17 +65,19 @@ def resume(run: RunFolder, watcher: Watcher = SILENT) -> RunFolder:
 
 
 async def _guarded(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool) -> RunFolder:
-    """Whatever ends the job, its state says so and why."""
-    try:
-        await _work(run, spec, watcher, resumed)
-    except asyncio.CancelledError:
-        _record(run, "PAUSED", "interrupted by the user")
-        raise
-    except Exception as e:
-        if durable.is_disk_full(e):
-            raise _disk_full(run) from e
-        _record(run, "FAILED", str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}")
-        raise
+    """Whatever ends the job, its state says so and why; trackers are told last."""
+    check_installed(spec.report_to)
+    with ExitStack() as trackers:
+        try:
+            await _work(run, spec, watcher, resumed, trackers)
+        except asyncio.CancelledError:
+            _record(run, "PAUSED", "interrupted by the user")
+            raise
+        except Exception as e:
+            if durable.is_disk_full(e):
+                raise _disk_full(run) from e
+            _record(run, "FAILED", str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}")
+            raise
     return run
 
 
@@ -101,7 +104,7 @@ def _record(run: RunFolder, state: str, reason: str) -> None:
         pass  # a full disk: the caller is told the same in words
 
 
-async def _work(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool) -> None:
+async def _work(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool, trackers: ExitStack) -> None:
     async with AsyncExitStack() as stack:
         if resumed:
             stack.enter_context(run.exclusive())
@@ -119,6 +122,7 @@ async def _work(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool) 
             run.create(spec.model_dump(), spec.kind)
             stack.enter_context(run.exclusive())
         run.set_state("RUNNING", num_steps=recipe.num_steps, step=max(after, 0))
+        trackers.enter_context(reported(run, spec.report_to))
         for note in notes:
             run.log(note)
         watcher.started(run, recipe.num_steps, notes)
