@@ -25,10 +25,10 @@ from tunesmith.spec.load import KINDS
 PAGE = page("cli.md")
 JOBS = "Jobs: rft, sft, dpo"
 SECTIONS = {
+    **{name: name for name in COMMANDS},
     **dict.fromkeys(KINDS, JOBS),
     **dict.fromkeys(("resume", "report", "compare"), "resume, report, compare"),
     **dict.fromkeys(("fork", "runs"), "fork, runs"),
-    **{name: name for name in "advise demo eval sample plan dataset evaluator serve status keys db models".split()},
 }
 LEAVES = [" ".join(path) for name in COMMANDS for path in leaves(name)]
 

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fork": ("runs", "Another run with settings changed, that shares this one's past."),
     "runs": ("runs", "All runs, each with its forks."),
     "advise": ("advise", "What a run shows, and the one change to try next; SFT or RFT; a learning rate."),
+    "track": ("track", "Report a run to experiment trackers: wandb, mlflow, tensorboard, trackio, OpenTelemetry."),
     "plan": ("plan", "Steps, tokens, memory and time of a spec, before anything is spent."),
     "dataset": ("dataset", "Check and preview datasets."),
     "evaluator": ("evaluator", "Try a grader before a job depends on it."),
