@@ -11,7 +11,6 @@ from pathlib import Path
 from tunesmith.core import durable
 from tunesmith.core.errors import Conflict, JobStopped, UserError
 from tunesmith.core.types import Finding
-from tunesmith.grading import build_grader
 from tunesmith.health.rules import examine
 from tunesmith.recipes import dpo, rft, sft
 from tunesmith.recipes.report import StepReport
@@ -20,6 +19,7 @@ from tunesmith.services.card import build_card
 from tunesmith.services.engine import Engine, engine_of
 from tunesmith.services.prepare import prepare_dpo, prepare_rft, prepare_sft
 from tunesmith.services.report import write_report
+from tunesmith.services.rollers import roller_of
 from tunesmith.services.run_folder import RUNS, RunFolder
 from tunesmith.services.trackers.companion import check_installed, reported
 from tunesmith.spec import AnySpec, DpoSpec, RftSpec, build_spec
@@ -166,9 +166,8 @@ async def recipe_of(
     context = engine.model.config.max_positions
     if isinstance(spec, RftSpec):
         prompts = prepare_rft(spec, engine.renderer, context)
-        pool = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
-        grader, held = await stack.enter_async_context(pool), prompts.heldout[:heldout]
-        job = rft.RftJob(spec, prompts.train, held, engine.renderer, engine.sampler, engine.trainer, grader)
+        roller = await stack.enter_async_context(roller_of(spec, engine.sampler, engine.renderer))
+        job = rft.RftJob(spec, prompts.train, prompts.heldout[:heldout], engine.sampler, engine.trainer, roller)
         steps = rft.run(job, after, state)
         return Recipe(steps, job.num_steps, list(prompts.notes), len(prompts.train), len(prompts.heldout))
     if isinstance(spec, DpoSpec):
