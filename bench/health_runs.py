@@ -199,10 +199,10 @@ FAULTY = [
         learning_rate=1e-4,
     ),
     Case(
-        "sft on 24 rows, 12 epochs",
+        "sft on 24 rows, 40 epochs",
         "overfitting",
         "sft",
-        {"learning_rate": 5e-3, "epochs": 12, "batch_size_samples": 8, "eval_every": 6},
+        {"learning_rate": 5e-3, "epochs": 40, "batch_size_samples": 8, "eval_every": 15},
         rows=24,
     ),
     Case(

@@ -28,6 +28,7 @@ FROM_THE_START = frozenset(
         "warm_start_from",
         "lora_rank",
         "lora_head",
+        "lora_alpha",
         "seed",
         "chunk_size",
         "batch_size_samples",
