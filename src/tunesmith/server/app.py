@@ -7,15 +7,17 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from tunesmith import __version__
-from tunesmith.server import errors, files, hub, monitoring
+from tunesmith.server import errors, files, hub, monitoring, web
 from tunesmith.server.dialects import fireworks, openai, tinker
 from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
+from tunesmith.services.curves import Curves
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
 from tunesmith.services.keys import Keys
+from tunesmith.services.logins import Logins
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
 from tunesmith.services.sessions import Sessions
@@ -40,10 +42,12 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.tuned_models = TunedModels(store, app.state.registry, settings.data_dir / "tuned")
     app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
     app.state.jobs = Jobs(store, app.state.datasets, app.state.registry, settings.data_dir)
+    app.state.logins, app.state.curves = Logins(store), Curves()
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     _include_dialects(app)
     app.include_router(files.router)
+    app.include_router(web.router)
     # Last, because it lives at the root.
     app.include_router(hub.router)
     return app
