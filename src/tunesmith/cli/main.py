@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "login": ("login", "A link that opens the web page of a running server."),
     "status": ("status", "Workers, models and queues of a running server."),
     "keys": ("keys", "Keys of the server's clients."),
+    "db": ("db", "The server's database: its revision, back-ups, their return."),
     "models": ("models", "Base models that the server offers."),
 }
 REFUSED, FAILED, INTERRUPTED = 2, 1, 130

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from tunesmith import __version__
-from tunesmith.server import errors, files, hub, monitoring, web
-from tunesmith.server.dialects import fireworks, openai, tinker
+from tunesmith.server import errors, files, hub, monitoring, request_ids, web
+from tunesmith.server.dialects import fireworks, openai, tinker, tunesmith
 from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
 from tunesmith.services.curves import Curves
 from tunesmith.services.datasets import Datasets
+from tunesmith.services.deployments import Deployments
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
@@ -20,6 +21,7 @@ from tunesmith.services.keys import Keys
 from tunesmith.services.logins import Logins
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
+from tunesmith.services.secrets import Secrets
 from tunesmith.services.sessions import Sessions
 from tunesmith.services.store import open_store
 from tunesmith.services.trainers import Trainers
@@ -40,11 +42,14 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.keys, app.state.registry, app.state.trainers = Keys(store), Registry(store), Trainers(store)
     app.state.renderers = Renderers(app.state.registry)
     app.state.tuned_models = TunedModels(store, app.state.registry, settings.data_dir / "tuned")
+    app.state.deployments = Deployments(store, app.state.registry, app.state.tuned_models)
+    app.state.secrets = Secrets(store, settings.data_dir)
     app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
     app.state.jobs = Jobs(store, app.state.datasets, app.state.registry, settings.data_dir)
     app.state.logins, app.state.curves = Logins(store), Curves()
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
+    app.add_middleware(request_ids.RequestIds)
     _include_dialects(app)
     app.include_router(files.router)
     app.include_router(web.router)
@@ -58,6 +63,7 @@ def _include_dialects(app: FastAPI) -> None:
     app.include_router(tinker.router)
     app.include_router(fireworks.router)
     app.include_router(openai.router)
+    app.include_router(tunesmith.router)
     app.state.name_rules = (weights_by_name,)
 
 

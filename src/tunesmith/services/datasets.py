@@ -9,7 +9,7 @@ from re import compile as pattern
 from secrets import token_hex
 from typing import Any, Literal
 
-from sqlalchemy import JSON, String, func, or_, select
+from sqlalchemy import JSON, BigInteger, String, func, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tunesmith.core import durable
@@ -40,7 +40,7 @@ class DatasetRow(Base):
     display_name: Mapped[str]
     kind: Mapped[str]
     state: Mapped[str]
-    num_bytes: Mapped[int] = mapped_column(default=0)
+    num_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     verdicts: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     """Kind of job -> fields of a Verdict; under the empty kind, whether it is lines of JSON objects."""
     asked: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -6,14 +6,14 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tunesmith.core.errors import Conflict, NotFound, UserError, unknown
 from tunesmith.core.types import Finding, Metrics
 from tunesmith.services.datasets import Datasets, check_display_name
-from tunesmith.services.jobs.job import Job, JobEvent, NewJob, check_name, shown, shown_event
+from tunesmith.services.jobs.job import Job, JobEvent, NewJob, check_beginning, check_name, shown, shown_event
 from tunesmith.services.jobs.moves import ENDED, STATES, State, locked, move, note
 from tunesmith.services.jobs.progress import Progress, progress_of
 from tunesmith.services.jobs.repeats import check_key, earlier_job
@@ -71,6 +71,12 @@ class Jobs:
         warnings, checked = self._check(row, new)
         return self._insert(row, earlier, warnings, checked)
 
+    def check(self, owner: str, new: NewJob) -> tuple[AnySpec, list[str]]:
+        """(all settings, warnings) of a job that could be created now; refuses what ``create`` would, makes nothing."""
+        row = self._new_row(owner, new, utc_now(), "")
+        warnings, _ = self._check(row, new)
+        return self.specs.build(owner, row.id, new), list(warnings)
+
     def get(self, owner: str, job_id: str) -> Job:
         return shown(self._row(owner, job_id))
 
@@ -89,12 +95,17 @@ class Jobs:
         *,
         kind: str | None = None,
         states: Sequence[str] = (),
+        beginning: str = "",
         order: str = "created_at",
         descending: bool = True,
         limit: int = 50,
         offset: int = 0,
     ) -> tuple[list[Job], int]:
-        """(some of the owner's jobs, how many there are with that kind and those states)."""
+        """(some of the owner's jobs, how many there are with that kind and those states).
+
+        Args:
+            beginning: of the id or the name.
+        """
         if order not in ORDERS:
             raise unknown("order", order, ORDERS)
         for state in states:
@@ -105,6 +116,10 @@ class Jobs:
             those = those.where(JobRow.kind == kind)
         if states:
             those = those.where(JobRow.state.in_(states))
+        if beginning:
+            check_beginning(beginning)
+            begins = (column.startswith(beginning, autoescape=True) for column in (JobRow.id, JobRow.name))
+            those = those.where(or_(*begins))
         by = ORDERS[order].desc() if descending else ORDERS[order].asc()
         with self.store.begin() as db:
             total = db.scalar(select(func.count()).select_from(those.subquery())) or 0
@@ -155,17 +170,21 @@ class Jobs:
         changes: Mapping[str, Any] | None = None,
         *,
         name: str | None = None,
+        output_model: str | None = None,
+        dataset: str | None = None,
+        evaluation_dataset: str | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
-        """A new job with the settings of another, some of them changed."""
+        """A new job with the settings and datasets of another, some of them changed."""
         row = self._row(owner, job_id)
         new = NewJob(
             row.kind,
             {**row.settings, **(changes or {})},
-            row.dataset,
-            row.evaluation_dataset,
+            dataset or row.dataset,
+            evaluation_dataset or row.evaluation_dataset,
             name,
             row.display_name,
+            output_model,
             asked=row.asked,
             user_code=row.user_code,
         )
