@@ -52,6 +52,7 @@ async def live_job(request: Request, visitor: Seen, slug: str, name: str, level:
         parts = {part: fragment(f"job_{part}.html", **found) for part in LIVE}
         return parts | {"step": str(view.row.progress.step) + ("." if view.row.settled else "")}
 
+    await asyncio.to_thread(_job, request, visitor, slug, name)
     return stream(request, lambda: asyncio.to_thread(look))
 
 
