@@ -95,8 +95,8 @@ class Dataset:
 class Incoming:
     """A file while it arrives."""
 
-    def __init__(self, path: Path, most: int) -> None:
-        self.file, self._most, self.num_bytes = path.open("wb"), most, 0
+    def __init__(self, path: Path, most: int, what: str = "dataset") -> None:
+        self.file, self._most, self._what, self.num_bytes = path.open("wb"), most, what, 0
 
     def write(self, data: bytes) -> None:
         """
@@ -105,7 +105,7 @@ class Incoming:
         """
         self.num_bytes += len(data)
         if self.num_bytes > self._most:
-            raise UserError("dataset", f"is larger than {self._most:,} bytes", "Split it, or raise the server's limit")
+            raise UserError(self._what, f"is larger than {self._most:,} bytes", "Split it, or raise the server's limit")
         self.file.write(data)
 
 

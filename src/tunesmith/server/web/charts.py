@@ -30,29 +30,44 @@ MORE = (
     ),
     ChartPlan(
         "Time of a step",
-        (("time/rollout_s", "rollouts and grading"), ("time/train_s", "training"), ("time/eval_s", "evaluation")),
+        (
+            ("time/rollout_s", "rollouts"),
+            ("time/grade_s", "of them only grading"),
+            ("time/train_s", "training"),
+            ("time/eval_s", "evaluation"),
+        ),
         Axis("number", (0, 0)),
         "Seconds.",
     ),
-    ChartPlan("Memory", (("memory/peak_mib", "peak"),), Axis("number", (0, 0)), "MiB of the worker's process."),
 )
+PARTS = (
+    ("/raw", "Reward parts", "As each grader gave them."),
+    ("/weighted", "Reward parts, weighted", "As they count in the sum."),
+)
+"""(end of the metrics' names, title, note) of the charts of a reward's parts."""
 PLANS = (*CHARTS[:-1], *MORE, CHARTS[-1])
 """The policy loss is last, because it says least."""
 HEALTHY: Mapping[str, tuple[float | None, float | None]] = {
     "Groups with signal": (0.2, None),
-    "KL to the start": (None, 0.01),
     "Cut off at the limit": (None, 0.2),
     "Sampler gap": (None, 1e-5),
 }
 """Chart -> the range in which no health rule speaks up."""
 PINNED = {
     "no_signal": "Groups with signal",
+    "small_groups": "Groups with signal",
     "kl_drift": "KL to the start",
     "truncation": "Cut off at the limit",
     "sampler_gap": "Sampler gap",
     "overfitting": "Loss",
-    "oom_splits": "Memory",
     "weights_not_moving": "Gradient norm",
+    "entropy_collapse": "Entropy",
+    "incoherent_text": "Entropy",
+    "stale_rollouts": "Clipped tokens",
+    "slow_grader": "Time of a step",
+    "time_lost": "Time of a step",
+    "one_part_dominates": "Reward parts, weighted",
+    "parts_disagree": "Reward parts",
 }
 """Rule -> the chart that shows what it saw; others are pinned to the first chart."""
 
@@ -99,10 +114,7 @@ def charts_of(curves: Curves, run: RunFolder) -> list[Chart]:
 def _part_plans(names: Sequence[str]) -> list[ChartPlan]:
     """The parts of a reward, raw and as they count; one part alone is the reward itself."""
     plans = []
-    for suffix, title, note in (
-        ("/raw", "Reward parts", "As each grader gave them."),
-        ("/weighted", "Reward parts, weighted", "As they count in the sum."),
-    ):
+    for suffix, title, note in PARTS:
         parts = [name for name in names if name.startswith("part/") and name.endswith(suffix)]
         if len(parts) > 1:
             lines = tuple((name, name.removeprefix("part/").removesuffix(suffix)) for name in parts)
