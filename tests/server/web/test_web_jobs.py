@@ -111,9 +111,9 @@ def test_actions_move_the_job(app, post, job):
 
 
 def test_every_finding_is_pinned_to_a_chart_that_there_is():
-    from tunesmith.health.rules import END_RULES, RULES
+    from tunesmith.health.rules import END_RULES, RULES, TIME_RULES
 
-    assert set(PINNED) <= {rule.__name__ for rule in [*RULES, *END_RULES]}
+    assert set(PINNED) <= {rule.__name__ for rule in [*RULES, *END_RULES, *TIME_RULES]}
     assert set(PINNED.values()) <= {plan.title for plan in PLANS} | {title for _, title, _ in PARTS}
     assert len({id_of(plan.title) for plan in PLANS}) == len(PLANS)
     assert PLANS[-1].title == "Policy loss"
