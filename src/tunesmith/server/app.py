@@ -19,8 +19,8 @@ from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
 from tunesmith.services.keys import Keys
-from tunesmith.services.records import Records
 from tunesmith.services.logins import Logins
+from tunesmith.services.records import Records
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
 from tunesmith.services.secrets import Secrets
