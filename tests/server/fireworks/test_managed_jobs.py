@@ -50,44 +50,46 @@ def settings(app: Any, kind: str, name: str) -> dict[str, Any]:
     return dict(app.state.jobs.find("somebody", kind, name).settings)
 
 
+EVERY_FIELD = rft(
+    displayName="J",
+    trainingConfig={
+        "baseModel": MODEL,
+        "outputModel": "accounts/somebody/models/out",
+        "epochs": 2,
+        "learningRate": 2e-4,
+        "learningRateWarmupSteps": 3,
+        "loraRank": 16,
+        "batchSize": 4096,
+        "batchSizeSamples": 0,
+        "gradientAccumulationSteps": 2,
+        "maxContextLength": 512,
+        "optimizerWeightDecay": 0.0,
+        "samplerCheckpointSaveIntervalSteps": 0,
+        "jinjaTemplate": "",
+        "region": "US_IOWA_1",
+    },
+    lossConfig={"method": "gspo-token", "klBeta": 0},
+    inferenceParameters={
+        "maxOutputTokens": 64,
+        "responseCandidatesCount": 4,
+        "temperature": 1.0,
+        "topP": 0.9,
+        "topK": 0,
+        "extraBody": '{"top_k": 5, "max_tokens": 32}',
+    },
+    chunkSize=-1,
+    evalAutoCarveout=True,
+    maxConcurrentRollouts=7,
+    maxConcurrentEvaluations=3,
+    maxInferenceReplicaCount=2,
+    nodeCount=1,
+    reservationTarget="x",
+)
+
+
 @pytest.mark.usefixtures("rows")
 def test_an_rft_job_with_every_field(call: Call, app):
-    body = rft(
-        displayName="J",
-        trainingConfig={
-            "baseModel": MODEL,
-            "outputModel": "accounts/somebody/models/out",
-            "epochs": 2,
-            "learningRate": 2e-4,
-            "learningRateWarmupSteps": 3,
-            "loraRank": 16,
-            "batchSize": 4096,
-            "batchSizeSamples": 0,
-            "gradientAccumulationSteps": 2,
-            "maxContextLength": 512,
-            "optimizerWeightDecay": 0.0,
-            "samplerCheckpointSaveIntervalSteps": 0,
-            "jinjaTemplate": "",
-            "region": "US_IOWA_1",
-        },
-        lossConfig={"method": "gspo-token", "klBeta": 0},
-        inferenceParameters={
-            "maxOutputTokens": 64,
-            "responseCandidatesCount": 4,
-            "temperature": 1.0,
-            "topP": 0.9,
-            "topK": 0,
-            "extraBody": '{"top_k": 5, "max_tokens": 32}',
-        },
-        chunkSize=-1,
-        evalAutoCarveout=True,
-        maxConcurrentRollouts=7,
-        maxConcurrentEvaluations=3,
-        maxInferenceReplicaCount=2,
-        nodeCount=1,
-        reservationTarget="x",
-    )
-    made = create(call, RFT, body, params={"reinforcementFineTuningJobId": "my-job"})
+    made = create(call, RFT, EVERY_FIELD, params={"reinforcementFineTuningJobId": "my-job"})
     assert made["name"] == "accounts/somebody/reinforcementFineTuningJobs/my-job"
     assert made["state"] in ("JOB_STATE_VALIDATING", "JOB_STATE_PENDING")
     assert settings(app, "rft", "my-job") == {
