@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fork": ("runs", "Another run with settings changed, that shares this one's past up to a kept step."),
     "runs": ("runs", "All runs, forks under those they come from, with what changed and what came of it."),
     "advise": ("advise", "What a run shows, ranked, and the one change to try next."),
+    "import": ("importing", "A run configuration from elsewhere as a spec: TRL, Fireworks, OpenAI, Tinker's cookbook."),
     "track": ("track", "Report a run to experiment trackers: wandb, mlflow, tensorboard, trackio, OpenTelemetry."),
     "plan": ("plan", "Steps, tokens, memory and time of a spec, before anything is spent."),
     "dataset": ("dataset", "Check and preview datasets."),
