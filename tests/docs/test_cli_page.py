@@ -16,6 +16,7 @@ from tunesmith.data import Counts
 from tunesmith.services.advice import Advice
 from tunesmith.services.card import Card
 from tunesmith.services.compare import Comparison
+from tunesmith.services.regrade import Regrade
 from tunesmith.services.rehearsal import Plan
 from tunesmith.services.serve_local import Evaluation
 from tunesmith.services.try_grader import Trial
@@ -59,6 +60,7 @@ def test_every_documented_flag_exists(heading: str, flag: str) -> None:
 
 FACES = {
     "advise": Advice,
+    "regrade": Regrade,
     "eval": Evaluation,
     "plan": Plan,
     "evaluator": Trial,

@@ -25,6 +25,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("runs", "Two runs side by side: settings that differ, curves, results."),
     "fork": ("runs", "Another run with settings changed, that shares this one's past up to a kept step."),
     "runs": ("runs", "All runs, forks under those they come from, with what changed and what came of it."),
+    "regrade": ("trials", "Replay a run's attempts through a changed grader: what would it have said?"),
+    "gate": ("trials", "Hold a run's numbers to bounds; exit code 1 when one does not hold."),
+    "rehearse": (
+        "trials",
+        "The same job on the embedded model, for at most a minute, to catch faults before they cost.",
+    ),
     "advise": ("advise", "What a run shows, ranked, and the one change to try next."),
     "import": ("importing", "A run configuration from elsewhere as a spec: TRL, Fireworks, OpenAI, Tinker's cookbook."),
     "track": ("track", "Report a run to experiment trackers: wandb, mlflow, tensorboard, trackio, OpenTelemetry."),
