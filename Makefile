@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check lint slow bench bench-gpu embedded-model wire clean
+.PHONY: demo test check lint slow bench bench-gpu embedded-model migration wire clean
 
 demo: $(VENV)/run.stamp        ## install, then the main job: reinforcement fine-tuning of the embedded model
 	$(BIN)/tunesmith demo
@@ -42,6 +42,10 @@ bench-serve: $(VENV)/dev.stamp clients ## `tunesmith serve` under the load of re
 
 embedded-model: $(VENV)/dev.stamp ## train the model that ships with the package, from nothing
 	$(BIN)/python scripts/make_embedded_model.py
+
+migration: $(VENV)/dev.stamp   ## the next revision of the database from what the row classes have become: make migration m="why"
+	$(BIN)/python scripts/make_migration.py "$(m)"
+	$(BIN)/ruff format -q src/tunesmith/services/migrations
 
 wire: $(VENV)/dev.stamp        ## the Tinker messages' Python from wire.proto
 	$(BIN)/pip install -q "grpcio-tools==1.76.0"

@@ -26,10 +26,7 @@ JOBS = "Jobs: rft, sft, dpo"
 SECTIONS = {
     **dict.fromkeys(KINDS, JOBS),
     **dict.fromkeys(("resume", "report", "compare"), "resume, report, compare"),
-    **{
-        name: name
-        for name in ("demo", "eval", "sample", "plan", "dataset", "evaluator", "serve", "status", "keys", "models")
-    },
+    **{name: name for name in "demo eval sample plan dataset evaluator serve status keys db models".split()},
 }
 LEAVES = [" ".join(path) for name in COMMANDS for path in leaves(name)]
 

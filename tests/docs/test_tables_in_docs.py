@@ -9,7 +9,7 @@ from docs.pages import DOCS, ROOT, keys, page, section, table_rows
 
 from tunesmith.data import FORMATS
 from tunesmith.grading import GRADERS, LABELS
-from tunesmith.health import END_RULES, RULES
+from tunesmith.health import END_RULES, RULES, TIME_RULES
 from tunesmith.losses import LOSSES
 from tunesmith.models.config import FAMILIES, ROPE_TYPES
 from tunesmith.server.errors import STATUS
@@ -20,7 +20,7 @@ from tunesmith.spec import METHODS
 from tunesmith.spec.bounds import Limits
 
 README = (ROOT / "README.md").read_text("utf-8")
-RULE_NAMES = [rule.__name__ for rule in [*RULES, *END_RULES]]
+RULE_NAMES = [rule.__name__ for rule in [*RULES, *END_RULES, *TIME_RULES]]
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "Serve the Training API to clients that you already have."),
     "status": ("status", "Workers, models and queues of a running server."),
     "keys": ("keys", "Keys of the server's clients."),
+    "db": ("db", "The server's database: its revision, back-ups, their return."),
     "models": ("models", "Models of the server: base models that it offers, and what was tuned."),
     "jobs": ("managed", "Jobs of the server: list, follow, stop, go on, clone."),
     "datasets": ("datasets", "Datasets of the server: upload, check, download."),
+    "evaluators": ("evaluators", "Evaluators of the server: upload, look at their build, delete."),
     "deployments": ("deployments", "Names under which the server answers for a model."),
     "secrets": ("secrets", "Secrets that evaluators on the server may use."),
     "chat": ("chat", "Chat with a model of the server."),
@@ -50,8 +52,6 @@ CODES: dict[Kind, int] = {
     "denied": DENIED,
     "stopped": FAILED,
 }
-
-
 COMPLETE = "_TUNESMITH_COMPLETE"
 
 

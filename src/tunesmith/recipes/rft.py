@@ -12,11 +12,17 @@ from tunesmith.core.types import Datum, Group, Metrics
 from tunesmith.grading.error_report import top_errors
 from tunesmith.recipes.assemble import assemble, norm_of, updates, with_reference
 from tunesmith.recipes.evaluate import evaluate
-from tunesmith.recipes.measure import describe, gap
+from tunesmith.recipes.measure import describe, gap, step_kl
 from tunesmith.recipes.report import RolloutLog, StepReport, add, mean_over
 from tunesmith.recipes.schedule import due, learning_rate, schedule
+from tunesmith.recipes.stopwatch import Stopwatch
 from tunesmith.rollout.collect import Prompt, collect_group
 from tunesmith.spec import RftSpec
+
+AFTER = 16
+"""Sequences of a step that are scored once more after its updates."""
+TOLD_OF_LAST = ("policy/clip_share", "policy/ratio_mean")
+"""Metrics that are also kept of a step's last update alone: there its rollouts are oldest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,8 @@ async def run(job: RftJob, after: int = -1, state: Mapping[str, float] | None = 
     size = job.spec.prompts_per_chunk(len(job.prompts))
     for plan in schedule(job.prompts, size, job.spec.epochs, job.spec.seed)[max(after, 0) :]:
         began = perf_counter()
-        groups = await _collect(job, plan.step, plan.items)
+        watched = Stopwatch(job.grader)
+        groups = await _collect(replace(job, grader=watched), plan.step, plan.items)
         _refuse_failing_grader(groups, job.spec.max_grader_error_rate)
         sampled = perf_counter()
         assembled = assemble(groups, job.spec.advantage_clip)
@@ -59,7 +66,7 @@ async def run(job: RftJob, after: int = -1, state: Mapping[str, float] | None = 
         signal += metrics["rollout/groups_with_signal"]
         stop = _no_signal(plan.epoch, len(job.prompts)) if plan.ends_epoch and not signal else ""
         signal = 0.0 if plan.ends_epoch else signal
-        timing = _timing(metrics, sampled - began, perf_counter() - sampled)
+        timing = _timing(metrics, sampled - began, perf_counter() - sampled) | {"time/grade_s": watched.waited_s()}
         log = RolloutLog("step", groups, assembled.judged)
         report = StepReport(plan.step, metrics, timing, (log,), {"signal_in_epoch": signal}, early_stop=stop)
         if due(job.spec, plan.step, job.num_steps) or stop:
@@ -79,7 +86,10 @@ async def _collect(job: RftJob, step: int, chunk: Sequence[Prompt]) -> list[Grou
 
 
 def _train(job: RftJob, step: int, data: Sequence[Datum]) -> Metrics:
-    """All updates of one chunk; metrics of the loss are means over them, the gap is that of the first."""
+    """All updates of one chunk; metrics of the loss are means over them, the gap is that of the first.
+
+    What tells of stale rollouts is also told of the last update alone.
+    """
     spec, trainer, loss = job.spec, job.trainer, job.spec.loss()
     if not data:
         return {"optim/updates": 0.0}
@@ -88,16 +98,19 @@ def _train(job: RftJob, step: int, data: Sequence[Datum]) -> Metrics:
     totals: Metrics = {}
     agreement: Metrics = {}
     plan = updates(data, spec.batch_size, spec.gradient_accumulation_steps)
+    last: Metrics = {}
     for passes in plan:
-        norm, scored = norm_of(passes), []
+        norm, scored, last = norm_of(passes), [], {}
         for batch in passes:
             metrics, logprobs = trainer.forward_backward(batch, "policy", {"cfg": loss}, norm)
             scored += logprobs
-            totals = add(totals, metrics)
+            totals, last = add(totals, metrics), add(last, metrics)
         agreement = agreement or gap([d for batch in passes for d in batch], scored)
         rate = learning_rate(spec, trainer.version, step, job.num_steps)
         totals = add(totals, trainer.optim_step(spec.adam(rate)))
-    return mean_over(totals, len(plan)) | agreement | {"optim/updates": float(len(plan))}
+    totals = mean_over(totals, len(plan)) | agreement | {"optim/updates": float(len(plan))}
+    totals |= {f"{name}_last": value for name, value in last.items() if name in TOLD_OF_LAST}
+    return totals | step_kl(data[:AFTER], trainer.forward(data[:AFTER]))
 
 
 async def _evaluated(job: RftJob, report: StepReport) -> StepReport:

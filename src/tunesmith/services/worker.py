@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -198,12 +198,14 @@ def keep(run: RunFolder, spec: AnySpec, engine: Engine, report: StepReport, num_
 
 
 def _examine(run: RunFolder, spec: AnySpec, watcher: Watcher, finished: bool) -> None:
-    known = {(f.rule, f.level) for f in run.findings()}
-    findings = examine(run.metrics(), spec.model_dump(), finished)
+    """Findings stay pinned to the step where they arose, and say what they see now."""
+    arose = {(f.rule, f.level): f.step for f in run.findings()}
+    found = examine(run.metrics(), spec.model_dump(), finished)
+    findings = [replace(f, step=arose.get((f.rule, f.level), f.step)) for f in found]
     if findings != run.findings():
         run.write_findings(findings)
     for finding in findings:
-        if (finding.rule, finding.level) not in known:
+        if (finding.rule, finding.level) not in arose:
             watcher.found(finding)
 
 

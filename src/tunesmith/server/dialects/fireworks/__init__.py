@@ -7,6 +7,7 @@ from tunesmith.server.dialects.fireworks import (
     checkpoints,
     completions,
     deployments,
+    evaluators,
     jobs,
     promotion,
     service,
@@ -19,7 +20,7 @@ for root in ("/training/v1/serverless", "/training/v1/rlorTrainerJobs/{account}/
         router.include_router(part.router, prefix=f"{root}/api/v1")
 for root in ("", "/training/v1/serverless"):
     router.include_router(completions.router, prefix=f"{root}/inference/v1")
-for part in (accounts, jobs, deployments, promotion):
+for part in (accounts, jobs, deployments, evaluators, promotion):
     router.include_router(part.router)
 
 __all__ = ["router"]
