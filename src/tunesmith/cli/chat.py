@@ -48,10 +48,11 @@ def chat(
 
 
 def _name(client: Any, model: str) -> str:
-    """Names with a place of their own, such as paths of checkpoints, are the server's to find."""
+    """Names of checkpoints, deployments and other wires are the server's to find."""
     from tunesmith.cli.references import one_of
 
-    return model if ":" in model or "#" in model or model.startswith("accounts/") else one_of(client, "models", model, "name")
+    theirs = ":" in model or "#" in model or model.startswith(("accounts/", "deployments/"))
+    return model if theirs else one_of(client, "models", model, "name")
 
 
 def _streamed(client: Any, body: dict[str, Any]) -> str:

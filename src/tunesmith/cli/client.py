@@ -43,6 +43,9 @@ class Client:
     def post(self, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None) -> Any:
         return self.send("POST", path, json.dumps(body or {}).encode(), headers)
 
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self.send("PUT", path, json.dumps(body).encode())
+
     def delete(self, path: str) -> Any:
         return self.send("DELETE", path)
 

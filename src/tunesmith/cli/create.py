@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from tunesmith.cli.references import AsJson, Url
 from tunesmith.spec import build_spec, read_spec
 
 EXAMPLES = {
@@ -40,11 +39,13 @@ def create(
     from_file = read_spec(spec) if spec else {}
     body = _settings(kind, {**from_file, **flags})
     client = client_of(url)
-    from tunesmith.cli.upload import dataset_named
+    from tunesmith.cli.upload import dataset_named, evaluator_named
 
     for field in FILES:
         if body.get(field) is not None:
             body[field] = dataset_named(client, body[field], kind)
+    if "evaluator" in body:
+        body["evaluator"] = evaluator_named(client, body["evaluator"])
     given = {"name": name, "output_model": output_model}
     body |= {"kind": kind, **{field: value for field, value in given.items() if value is not None}}
     if dry_run:

@@ -43,7 +43,7 @@ def list_datasets(
 
 
 def upload(
-    file: Annotated[Path, typer.Argument(help="JSONL file.", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="JSONL file.")],
     kind: Annotated[str | None, typer.Option(help="What it is for: every line is then checked as such.")] = None,
     name: Annotated[str | None, typer.Option(help="Id; default: made of the file's name.")] = None,
     url: Url = None,
@@ -56,7 +56,10 @@ def upload(
     from tunesmith.cli.client import client_of
     from tunesmith.cli.output import print_json
     from tunesmith.cli.upload import id_of, send_dataset
+    from tunesmith.core.errors import NotFound
 
+    if not file.is_file():
+        raise NotFound(str(file), "no such file", "Give a JSONL file")
     made = send_dataset(client_of(url), file, name or id_of(file.stem)[:63].rstrip("-"), kind)
     if json:
         print_json(made)

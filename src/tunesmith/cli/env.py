@@ -11,7 +11,9 @@ CLIENTS: dict[str, dict[str, str]] = {
     "fireworks": {
         "FIREWORKS_BASE_URL": "{url}",
         "FIREWORKS_API_BASE": "{url}",
-        "FIREWORKS_API_KEY": "{key}",
+        "FIREWORKS_API_KEY": "fw_{secret}",
+        "FIREWORKS_ACCOUNT_ID": "{account}",
+        "EP_LLM_API_BASE": "{url}/inference/v1",
         "HF_ENDPOINT": "{url}",
     },
     "tinker": {"TINKER_BASE_URL": "{url}", "TINKER_API_KEY": "{key}", "HF_ENDPOINT": "{url}"},
@@ -29,14 +31,16 @@ def env(
     url: Url = None,
     json: AsJson = False,
 ) -> None:
-    """Print the export lines of a client. They hold your key.
+    """The lines that point a client you already have at the server.
 
-    Example: eval "$(tunesmith env openai)"
+    They hold your key.
+
     Example: tunesmith env fireworks
     """
     import os
     import shlex
 
+    from tunesmith.cli.client import Client
     from tunesmith.cli.login import login_of
     from tunesmith.cli.output import print_json
     from tunesmith.core.errors import unknown
@@ -44,7 +48,10 @@ def env(
     if client not in CLIENTS:
         raise unknown("client", client, CLIENTS)
     login = login_of(url, os.environ)
-    lines = {name: value.format(url=login.url, key=login.key) for name, value in CLIENTS[client].items()}
+    known = {"url": login.url, "key": login.key, "secret": login.key.removeprefix("tml-"), "account": ""}
+    if client == "fireworks":
+        known["account"] = Client(login).get("/v1/accounts")["accounts"][0]["name"].removeprefix("accounts/")
+    lines = {name: value.format(**known) for name, value in CLIENTS[client].items()}
     if json:
         print_json(lines)
         return

@@ -33,6 +33,7 @@ def add_to(app: typer.Typer, kind: str) -> None:
         _run(kind, settings, spec, dry_run, json)
 
     run.__doc__ = f"Run a job to its end; Ctrl-C stops it and says how to resume.\n\nExample: {EXAMPLES[kind]}"
+
     def create(
         settings: dict[str, Any],
         spec: creation.Spec = None,

@@ -89,4 +89,3 @@ def _keys(data_dir: Path, database_url: str) -> "Keys":
     from tunesmith.services.store import file_url, open_store
 
     return Keys(open_store(database_url or file_url(data_dir.expanduser().resolve())))
-

@@ -33,7 +33,9 @@ def login(
     url: Annotated[str, typer.Argument(help="Address of the server.")] = DEFAULT_URL,
     key: Annotated[str | None, typer.Option(help="Key; without it, it is asked for and not shown.")] = None,
 ) -> None:
-    """Keep a server's address and a key, for the commands that ask it. TUNESMITH_URL and TUNESMITH_API_KEY win.
+    """Keep a server's address and a key, for the commands that ask it.
+
+    TUNESMITH_URL and TUNESMITH_API_KEY win over what is kept.
 
     Example: tunesmith login http://trainer:8000
     """

@@ -25,7 +25,9 @@ def add_to(app: typer.Typer, name: str) -> None:
 
 def list_jobs(
     kind: Annotated[str | None, typer.Option(help="Only rft, sft or dpo.")] = None,
-    state: Annotated[list[str] | None, typer.Option(help="Only those in this state; may be given several times.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only those in this state; may be given several times.")
+    ] = None,
     limit: Many = 20,
     url: Url = None,
     json: AsJson = False,

@@ -1,4 +1,4 @@
-"""``tunesmith models``: base models of a data directory, added beside a server that runs, and all models of a server."""
+"""``tunesmith models``: base models of a data directory, with or without a server, and those of a server."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

@@ -7,6 +7,8 @@ from typing import Any
 
 import typer
 
+from tunesmith.core.errors import UserError
+
 LEVEL_COLORS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 
@@ -40,13 +42,16 @@ def print_fields(fields: Mapping[str, Any]) -> None:
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask before something is gone; without a terminal only ``--yes`` will do.
+    """Ask before something is gone.
 
     Raises:
-        typer.Abort: the person does not want it.
+        typer.Abort: the person does not want it. UserError: there is nobody to ask.
     """
-    if not yes:
-        typer.confirm(question, abort=True, err=True)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError("--yes", "is missing, and there is no terminal to ask at", "Give it to go ahead")
+    typer.confirm(question, abort=True, err=True)
 
 
 def minute(time: str | None) -> str:

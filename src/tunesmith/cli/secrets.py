@@ -47,7 +47,9 @@ def list_secrets(url: Url = None, json: AsJson = False) -> None:
     if json:
         print_json(found)
         return
-    print_table([{**one, "changed": minute(one["updated_at"])} for one in found], {"name": "name", "changed": "changed"})
+    print_table(
+        [{**one, "changed": minute(one["updated_at"])} for one in found], {"name": "name", "changed": "changed"}
+    )
 
 
 def delete(name: Name, yes: Yes = False, url: Url = None) -> None:

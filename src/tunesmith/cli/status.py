@@ -6,6 +6,7 @@ import typer
 
 from tunesmith.cli.references import AsJson, Url
 
+
 def add_to(app: typer.Typer, name: str) -> None:
     app.command(name)(status)
 

@@ -4,16 +4,21 @@ import base64
 import hashlib
 import re
 import sys
+import time
 from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any
 
 from tunesmith.cli.client import Client, path_of
 from tunesmith.cli.output import say
-from tunesmith.core.errors import NotFound, UserError
+from tunesmith.core.errors import JobStopped, NotFound, UserError
 
 SHOWN_BYTES = 8 << 20
 """Larger files show how far they are."""
+LOOK_S = 0.5
+"""Between two looks at a build."""
+PREFIX = "uploaded:"
+"""Before the id of an evaluator in a job's settings."""
 _NO_ID = re.compile(r"[^a-z0-9]+")
 
 
@@ -30,10 +35,7 @@ def dataset_named(client: Client, text: str, kind: str) -> str:
         return text
     digest = _sha256(file)
     dataset_id = f"{id_of(file.stem)[:50]}-{digest.hex()[:8]}"
-    try:
-        there = client.get(path_of("datasets", dataset_id))
-    except NotFound:
-        there = None
+    there = _found(client, path_of("datasets", dataset_id))
     if there is None or there["state"] != "READY":
         there = send_dataset(client, file, dataset_id, kind, digest)
     return str(there["id"])
@@ -45,18 +47,58 @@ def send_dataset(client: Client, file: Path, dataset_id: str, kind: str | None, 
     Raises:
         UserError: the server finds something wrong with it; lists the problems.
     """
-    encoded = base64.b64encode(digest or _sha256(file)).decode()
-    headers = {
-        "content-type": "application/jsonl",
-        "content-length": str(file.stat().st_size),
-        "content-digest": f"sha-256=:{encoded}:",
-    }
+    headers = _headers(file, digest or _sha256(file), "application/jsonl")
     with _Shown(file) as data:
         query = {"kind": kind, "display_name": file.name}
         made = client.send("PUT", path_of("datasets", dataset_id), data, headers, query)
     if made["state"] != "READY":
         raise UserError(str(file), made["verdict"]["refusal"], made["verdict"]["mend"])
     say(f"uploaded {file.name} as {dataset_id}: {made['verdict']['rows']:,} rows")
+    return made
+
+
+def evaluator_named(client: Client, evaluator: str | list[str]) -> str | list[str]:
+    """An evaluator as a job on a server names it: a file is uploaded and built unless the server has the same already.
+
+    Raises:
+        UserError: a file among several graders.
+    """
+    names = [evaluator] if isinstance(evaluator, str) else evaluator
+    if not any("::" in name for name in names):
+        return evaluator
+    if len(names) > 1 or "=" in names[0].partition("::")[2]:
+        raise UserError("evaluator", "mixes a file with weights or other graders", "Weigh them in the file's function")
+    return PREFIX + str(send_evaluator(client, names[0], None)["id"])
+
+
+def send_evaluator(client: Client, evaluator: str, name: str | None) -> Any:
+    """Upload a file or a project, and wait for its build.
+
+    Raises:
+        NotFound: no such file. JobStopped: the build failed; says why.
+    """
+    place, _, function = evaluator.partition("::")
+    file = Path(place).expanduser()
+    if not file.is_file():
+        raise NotFound(place, "no such file", "Give file.py::function, or a .tar.gz of a project")
+    entry = f"{file.name}::{function}" if function else ""
+    digest = _sha256(file)
+    mark = hashlib.sha256(digest + entry.encode()).hexdigest()[:8]
+    evaluator_id = name or f"{id_of(file.name.partition('.')[0])[:50].rstrip('-')}-{mark}"
+    path = path_of("evaluators", evaluator_id)
+    made = _found(client, path) if name is None else None
+    if made is None or made["state"] == "BUILD_FAILED":
+        query = {"filename": file.name, "entry_point": entry}
+        with _Shown(file) as data:
+            made = client.send("PUT", path, data, _headers(file, digest, "application/octet-stream"), query)
+        say(f"uploaded {file.name} as {evaluator_id}; building")
+    while made["state"] == "BUILDING":
+        time.sleep(LOOK_S)
+        made = client.get(path)
+    if made["state"] != "ACTIVE":
+        raise JobStopped(
+            evaluator_id, f"its build failed: {made['reason']}", f"See: tunesmith evaluators log {evaluator_id}"
+        )
     return made
 
 
@@ -81,6 +123,22 @@ class _Shown(BufferedReader):
             end = "\n" if not data else ""
             sys.stderr.write(f"\r{self._sent / 2**20:,.0f} of {self._size / 2**20:,.0f} MiB{end}")
         return data
+
+
+def _found(client: Client, path: str) -> Any:
+    """What the server has there; None where it has nothing."""
+    try:
+        return client.get(path)
+    except NotFound:
+        return None
+
+
+def _headers(file: Path, digest: bytes, kind: str) -> dict[str, str]:
+    return {
+        "content-type": kind,
+        "content-length": str(file.stat().st_size),
+        "content-digest": f"sha-256=:{base64.b64encode(digest).decode()}:",
+    }
 
 
 def _sha256(file: Path) -> bytes:
