@@ -18,6 +18,7 @@ from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
 from tunesmith.services.keys import Keys
+from tunesmith.services.records import Records
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
 from tunesmith.services.secrets import Secrets
@@ -43,9 +44,14 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.tuned_models = TunedModels(store, app.state.registry, settings.data_dir / "tuned")
     app.state.deployments = Deployments(store, app.state.registry, app.state.tuned_models)
     app.state.secrets = Secrets(store, settings.data_dir)
+    app.state.users = Records(store, "users", "user")
+    app.state.evaluation_jobs = Records(store, "evaluationJobs", "evaluation job")
     app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
     app.state.evaluators = Evaluators(store, settings.data_dir, app.state.secrets)
-    app.state.receivers = {"evaluators": app.state.evaluators.upload}
+    app.state.receivers = {
+        "evaluators": app.state.evaluators.upload,
+        "datasets": lambda owner, name, _filename: app.state.datasets.upload(owner, name),
+    }
     app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
