@@ -9,7 +9,7 @@ from typing import Any
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import Completion, SamplingParams
-from tunesmith.grading import build_grader
+from tunesmith.grading import grader_of
 from tunesmith.recipes.evaluate import evaluate
 from tunesmith.services import names
 from tunesmith.services.card import mean_interval
@@ -80,7 +80,7 @@ def evaluate_model(name: str, settings: dict[str, Any]) -> Evaluation:
     prompts = prepare_rft(spec, engine.renderer, engine.model.config.max_positions)
 
     async def score() -> Any:
-        workers = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
+        workers = grader_of(spec)
         async with workers as grader:
             return await evaluate(spec, prompts.train, engine.renderer, engine.sampler, grader)
 

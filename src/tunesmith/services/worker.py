@@ -11,7 +11,7 @@ from pathlib import Path
 from tunesmith.core import durable
 from tunesmith.core.errors import Conflict, JobStopped, UserError
 from tunesmith.core.types import Finding
-from tunesmith.grading import build_grader
+from tunesmith.grading import grader_of
 from tunesmith.health.rules import examine
 from tunesmith.recipes import dpo, rft, sft
 from tunesmith.recipes.report import StepReport
@@ -162,11 +162,11 @@ async def recipe_of(
     context = engine.model.config.max_positions
     if isinstance(spec, RftSpec):
         prompts = prepare_rft(spec, engine.renderer, context)
-        pool = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
+        pool = grader_of(spec)
         grader, held = await stack.enter_async_context(pool), prompts.heldout[:heldout]
         job = rft.RftJob(spec, prompts.train, held, engine.renderer, engine.sampler, engine.trainer, grader)
         steps = rft.run(job, after, state)
-        return Recipe(steps, job.num_steps, list(prompts.notes), len(prompts.train), len(prompts.heldout))
+        return Recipe(steps, job.num_steps, [*prompts.notes, *pool.notes()], len(prompts.train), len(prompts.heldout))
     if isinstance(spec, DpoSpec):
         pairs = prepare_dpo(spec, engine.renderer, context)
         compare = dpo.DpoJob(spec, pairs.train, pairs.heldout[:heldout], engine.trainer)

@@ -24,6 +24,9 @@ class Builtin:
     injected: tuple[str, ...] = ()
     """Arguments that the pool supplies: in a worker `budget_s`, seconds it may use; inline `num_tokens`, sampled."""
 
+    opens_files: bool = False
+    """Whether a row may name files for it, which no row of a client's may."""
+
     @property
     def docs(self) -> str:
         """What the grader does, its row fields and its arguments."""
@@ -48,5 +51,5 @@ GRADERS: dict[str, Builtin] = {
     "json_schema": Builtin(structured.json_schema, "worker", imports=("jsonschema",)),
     "math": Builtin(mathematics.math_equal, "worker", imports=("math_verify",), injected=("budget_s",)),
     "unit_tests": Builtin(code.unit_tests, "worker", injected=("budget_s",)),
-    "sql": Builtin(sql.same_rows, "worker", imports=("sqlite3",), injected=("budget_s",)),
+    "sql": Builtin(sql.same_rows, "worker", imports=("sqlite3",), injected=("budget_s",), opens_files=True),
 }
