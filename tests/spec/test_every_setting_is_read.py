@@ -5,6 +5,7 @@ import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from crash.tiny_jobs import make_data, make_model, settings
 from tunesmith.core.errors import UserError
 from tunesmith.services import worker
 from tunesmith.services.run_folder import RunFolder
+from tunesmith.services.trackers import PACKAGES
+from tunesmith.services.trackers.follow import Follower
 from tunesmith.spec import DpoSpec, RftSpec, SftSpec, build_spec
 
 FIELDS = {"rft": set(RftSpec.model_fields), "sft": set(SftSpec.model_fields), "dpo": set(DpoSpec.model_fields)}
@@ -54,6 +57,7 @@ RESULTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "min_lr_ratio": ("sft", {"learning_rate_schedule": "cosine"}, {"min_lr_ratio": 0.5}),
     "epochs": ("sft", {}, {"epochs": 2}),
     "lora_rank": ("sft", {}, {"lora_rank": 8}),
+    "lora_alpha": ("sft", {}, {"lora_alpha": 16}),
     "lora_head": ("sft", {}, {"lora_head": True}),
     "adam_beta1": ("sft", {}, {"adam_beta1": 0.5}),
     "adam_beta2": ("sft", {}, {"adam_beta2": 0.5}),
@@ -217,6 +221,35 @@ def grader_network(jobs):
     return run.metrics()[1]["rollout/failed_share"] == 0
 
 
+def report_to(jobs):
+    absent = next(name for name, package in PACKAGES.items() if find_spec(package.partition(".")[0]) is None)
+    return refused(jobs, "is not installed", report_to=[absent])
+
+
+def tracker_project(jobs):
+    return told(jobs, tracker_project="mine").project == "mine"
+
+
+def tracker_entity(jobs):
+    return told(jobs, tracker_entity="us").entity == "us"
+
+
+def tracker_run(jobs):
+    return told(jobs, tracker_run="first").name == "first" and told(jobs).name == "run"
+
+
+def told(jobs, **changes):
+    """What a tracker learns of a run when reporting begins."""
+
+    class Opened:
+        def open(self, about):
+            self.about = about
+
+    tracker = Opened()
+    Follower("opened", tracker, jobs.run("sft", **changes))
+    return tracker.about
+
+
 def failing_grader(jobs, body):
     file = jobs.root / "data" / "own_grader.py"
     file.write_text(f"def grade(completion, row):\n    {body}\n")
@@ -229,6 +262,7 @@ OBSERVED: dict[str, Callable[[Jobs], bool]] = {
         *(base_model, dataset, kind, limits, warm_start_from, evaluation_dataset, save_every, output_dir),
         *(skip_bad_rows, max_context_length, max_concurrent_rollouts),
         *(max_grader_error_rate, grader_timeout_s, grader_memory_mb, grader_network),
+        *(report_to, tracker_project, tracker_entity, tracker_run),
     )
 }
 """Settings whose effect is not in the numbers of a run."""

@@ -149,6 +149,16 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """A dataset row, rendered."""
+
+    prompt_id: str
+    row: Row
+    tokens: Ints
+    """[L] ids."""
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """A grader's verdict on one rollout."""
 

@@ -15,8 +15,7 @@ from tunesmith.core.ports import GradingError
 from tunesmith.core.types import Metrics, Rollout, Row, Score
 from tunesmith.grading.builtin import GRADERS
 from tunesmith.grading.evaluator import BuiltinTarget, Evaluator, parse_evaluators
-from tunesmith.grading.process import Limits, needed_level
-from tunesmith.grading.sandbox import WARNING, level
+from tunesmith.grading.process import Limits
 from tunesmith.grading.slot import Slot
 from tunesmith.grading.verdict import as_score
 
@@ -129,11 +128,6 @@ class GraderPool:
         """Counts and times since the pool was built."""
         restarts = sum(slot.restarts for slot in self._slots)
         return GraderStats(self._calls, dict(self._failures), restarts, self._seconds_total, self._seconds_max)
-
-    def notes(self) -> list[str]:
-        """What whoever started the job should know about this machine."""
-        unsafe = bool(self._in_workers) and needed_level(self._in_workers) is None and level() == "limits"
-        return [WARNING] if unsafe else []
 
     async def _part(self, evaluator: Evaluator, rollout: Rollout, row: Row) -> Score:
         """One evaluator's score, before its weight; a failure in a sum says whose it is."""

@@ -75,7 +75,7 @@ class WorkerProcess:
             readable=[*python_folders(), *(folder for evaluator in evaluators for folder in _readable(evaluator))],
             network=limits.network,
             log=log,
-            at=needed_level(evaluators),
+            at=_needed_level(evaluators),
         )
         worker = cls(process, log)
         try:
@@ -201,7 +201,7 @@ def _readable(evaluator: Evaluator) -> list[Path]:
     return [] if broad else [folder]
 
 
-def needed_level(evaluators: Sequence[Evaluator]) -> Level | None:
+def _needed_level(evaluators: Sequence[Evaluator]) -> Level | None:
     """None for the level in use; built-ins that open the files a row names, and run no code, need limits alone."""
     targets = [evaluator.target for evaluator in evaluators]
     ours = all(isinstance(target, BuiltinTarget) and GRADERS[target.name].opens_files for target in targets)

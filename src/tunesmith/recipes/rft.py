@@ -6,17 +6,15 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from tunesmith.core.errors import JobStopped
-from tunesmith.core.ports import Grader, Renderer, Sampler, Trainer
+from tunesmith.core.ports import Roller, Sampler, Trainer
 from tunesmith.core.seeds import seed_of
-from tunesmith.core.types import Datum, Group, Metrics
+from tunesmith.core.types import Datum, Group, Metrics, Prompt
 from tunesmith.grading.error_report import top_errors
 from tunesmith.recipes.assemble import assemble, norm_of, updates, with_reference
 from tunesmith.recipes.evaluate import evaluate
 from tunesmith.recipes.measure import describe, gap, step_kl
 from tunesmith.recipes.report import RolloutLog, StepReport, add, mean_over
 from tunesmith.recipes.schedule import due, learning_rate, schedule
-from tunesmith.recipes.stopwatch import Stopwatch
-from tunesmith.rollout.collect import Prompt, collect_group
 from tunesmith.spec import RftSpec
 
 AFTER = 16
@@ -32,10 +30,9 @@ class RftJob:
     spec: RftSpec
     prompts: Sequence[Prompt]
     heldout: Sequence[Prompt]
-    renderer: Renderer
     sampler: Sampler
     trainer: Trainer
-    grader: Grader
+    roller: Roller
 
     @property
     def num_steps(self) -> int:
@@ -55,10 +52,9 @@ async def run(job: RftJob, after: int = -1, state: Mapping[str, float] | None = 
     size = job.spec.prompts_per_chunk(len(job.prompts))
     for plan in schedule(job.prompts, size, job.spec.epochs, job.spec.seed)[max(after, 0) :]:
         began = perf_counter()
-        watched = Stopwatch(job.grader)
-        groups = await _collect(replace(job, grader=watched), plan.step, plan.items)
+        groups = await _collect(job, plan.step, plan.items)
         _refuse_failing_grader(groups, job.spec.max_grader_error_rate)
-        sampled = perf_counter()
+        sampled, grading_s = perf_counter(), job.roller.grading_s()
         assembled = assemble(groups, job.spec.advantage_clip)
         metrics = describe(groups, "rollout") | {"epoch": float(plan.epoch)}
         metrics |= _train(job, plan.step, assembled.data)
@@ -66,7 +62,7 @@ async def run(job: RftJob, after: int = -1, state: Mapping[str, float] | None = 
         signal += metrics["rollout/groups_with_signal"]
         stop = _no_signal(plan.epoch, len(job.prompts)) if plan.ends_epoch and not signal else ""
         signal = 0.0 if plan.ends_epoch else signal
-        timing = _timing(metrics, sampled - began, perf_counter() - sampled) | {"time/grade_s": watched.waited_s()}
+        timing = _timing(metrics, sampled - began, perf_counter() - sampled) | {"time/grade_s": grading_s}
         log = RolloutLog("step", groups, assembled.judged)
         report = StepReport(plan.step, metrics, timing, (log,), {"signal_in_epoch": signal}, early_stop=stop)
         if due(job.spec, plan.step, job.num_steps) or stop:
@@ -79,8 +75,7 @@ async def _collect(job: RftJob, step: int, chunk: Sequence[Prompt]) -> list[Grou
 
     async def one(prompt: Prompt) -> Group:
         params = spec.sampling(temperature, seed_of(spec.seed, "rollout", step, prompt.prompt_id))
-        n = spec.response_candidates_count
-        return await collect_group(prompt, job.sampler, params, n, job.grader, job.renderer.decode)
+        return await job.roller.roll(prompt, params, spec.response_candidates_count)
 
     return list(await asyncio.gather(*map(one, chunk)))
 
@@ -120,7 +115,7 @@ async def _evaluated(job: RftJob, report: StepReport) -> StepReport:
     if report.step:
         metrics["optim/weight_change"] = job.trainer.weight_change()
     if job.heldout:
-        scores, log = await evaluate(job.spec, job.heldout, job.renderer, job.sampler, job.grader)
+        scores, log = await evaluate(job.spec, job.heldout, job.roller)
         metrics, logs = metrics | scores, (*logs, log)
     timing = report.timing | {"time/eval_s": perf_counter() - began}
     return replace(report, metrics=metrics, logs=logs, timing=timing)

@@ -2,14 +2,15 @@
 
 import hashlib
 import hmac
+import os
+from contextlib import suppress
 from pathlib import Path
-from secrets import token_bytes
+from secrets import token_bytes, token_hex
 from time import time
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 
-from tunesmith.core.durable import write_file
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.server.errors import refusal
 
@@ -55,6 +56,12 @@ def secret_of(request: Request) -> bytes:
     folder: Path = request.app.state.settings.data_dir
     file = folder / "links.key"
     if not file.is_file():
-        write_file(file, token_bytes(32))
-        file.chmod(0o600)
+        temporary = file.with_name(f".{file.name}-{token_hex(4)}")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as f:
+            f.write(token_bytes(32))
+        # Unlike a renaming, a link never replaces the secret that another request has made meanwhile.
+        with suppress(FileExistsError):
+            os.link(temporary, file)
+        temporary.unlink()
     return file.read_bytes()

@@ -31,9 +31,14 @@ Receiver = Callable[[str, str, str], AbstractContextManager[Sink]]
 """(owner, id, file name) -> a place for the bytes; leaving the block keeps them."""
 
 
-def upload_link(request: Request, kind: str, owner: str, name: str, filename: str) -> str:
-    """An address to PUT one file to; ``kind`` is a key of ``app.state.receivers``."""
-    told = urlsafe_b64encode(json.dumps([kind, owner, name, filename]).encode()).decode().rstrip("=")
+def upload_link(request: Request, kind: str, owner: str, name: str, filename: str, num_bytes: int | None = None) -> str:
+    """An address to PUT one file to.
+
+    Args:
+        kind: a key of ``app.state.receivers``.
+        num_bytes: size that the file must have.
+    """
+    told = urlsafe_b64encode(json.dumps([kind, owner, name, filename, num_bytes]).encode()).decode().rstrip("=")
     until = expiry()
     signed = sign(secret_of(request), f"PUT:{told}", until)
     return f"{str(request.base_url).rstrip('/')}/tunesmith/v1/uploads/{until}/{signed}/{told}"
@@ -46,13 +51,19 @@ async def put_file(request: Request, until: int, signed: str, told: str) -> dict
     if not compare_digest(wanted.encode(), signed.encode()) or until < time():
         expired = UserError("address", "is not signed by this server, or is too old", "Ask for the address again")
         raise refusal(403, expired)
-    kind, owner, name, filename = json.loads(urlsafe_b64decode(told + "=" * (-len(told) % 4)))
+    kind, owner, name, filename, num_bytes = json.loads(urlsafe_b64decode(told + "=" * (-len(told) % 4)))
     receiver: Receiver = request.app.state.receivers[kind]
     place = receiver(owner, name, filename)
     sink = await asyncio.to_thread(place.__enter__)
     try:
+        arrived = 0
         async for piece in request.stream():
+            arrived += len(piece)
+            if num_bytes is not None and arrived > num_bytes:
+                break
             await asyncio.to_thread(sink.write, piece)
+        if num_bytes not in (None, arrived):
+            raise UserError(filename, f"is not of the {num_bytes} bytes that were announced", "Ask for another address")
     except BaseException as e:
         await asyncio.to_thread(place.__exit__, type(e), e, e.__traceback__)
         raise

@@ -216,12 +216,14 @@ class Datasets:
             rows = db.scalars(those.order_by(by, DatasetRow.id).limit(limit).offset(offset))
             return [_shown(row) for row in rows], total
 
-    def rename(self, owner: str, dataset_id: str, display_name: str) -> Dataset:
+    def rename(self, owner: str, dataset_id: str, display_name: str, asked: Mapping[str, Any] | None = None) -> Dataset:
+        """Change what people read of a dataset, and the request that is shown again where one is given."""
         check_display_name(display_name)
         self._row(owner, dataset_id)
         with self._store.begin() as db:
             row = db.get_one(DatasetRow, (owner, dataset_id))
             row.display_name, row.updated_at = display_name, utc_now()
+            row.asked = row.asked if asked is None else dict(asked)
             return _shown(row)
 
     def delete(self, owner: str, dataset_id: str) -> None:
