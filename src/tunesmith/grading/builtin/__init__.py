@@ -26,6 +26,8 @@ class Builtin:
 
     opens_files: bool = False
     """Whether a row may name files for it, which no row of a client's may."""
+    runs_code: bool = False
+    """Whether it runs what the model wrote."""
 
     @property
     def docs(self) -> str:
@@ -50,6 +52,6 @@ GRADERS: dict[str, Builtin] = {
     "regex": Builtin(structured.regex, "worker"),
     "json_schema": Builtin(structured.json_schema, "worker", imports=("jsonschema",)),
     "math": Builtin(mathematics.math_equal, "worker", imports=("math_verify",), injected=("budget_s",)),
-    "unit_tests": Builtin(code.unit_tests, "worker", injected=("budget_s",)),
+    "unit_tests": Builtin(code.unit_tests, "worker", injected=("budget_s",), runs_code=True),
     "sql": Builtin(sql.same_rows, "worker", imports=("sqlite3",), injected=("budget_s",), opens_files=True),
 }
