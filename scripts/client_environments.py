@@ -72,6 +72,15 @@ FIREWORKS_NEEDS = (
     "requests==2.34.2",
     "urllib3==2.8.0",
 )
+TRACKERS_NEED = (
+    "mlflow-skinny==3.17.2",
+    "opentelemetry-exporter-otlp-proto-http==1.45.2",
+    "opentelemetry-sdk==1.45.2",
+    "tensorboard==2.21.0",
+    "tensorboardX==2.6.5",
+    "trackio==0.43.0",
+    "wandb==0.31.0",
+)
 ENVIRONMENTS = {
     "base": Environment(needs=TINKER_NEEDS + COOKBOOK_NEEDS),
     "tinker-0.23.4": Environment(("tinker==0.23.4",)),
@@ -80,7 +89,11 @@ ENVIRONMENTS = {
     "tinker-0.38.0": Environment(("tinker==0.38.0",)),
     "cookbook": Environment(("tinker==0.38.0", "tinker-cookbook==0.6.1")),
     "fireworks": Environment(("fireworks-ai==1.2.30",), FIREWORKS_NEEDS),
+    "fireworks-managed": Environment(
+        ("fireworks-ai==1.2.28",), ("httpx-aiohttp==0.2.0", "orjson==3.13.0", "pydantic==2.12.5", "urllib3==2.8.0")
+    ),
     "openai": Environment(("openai==3.52.0",), ("jiter==0.16.0",)),
+    "trackers": Environment(needs=TRACKERS_NEED),
 }
 
 

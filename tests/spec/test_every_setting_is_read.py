@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from crash.tiny_jobs import make_data, make_model, settings
 from tunesmith.core.errors import UserError
 from tunesmith.services import worker
 from tunesmith.services.run_folder import RunFolder
+from tunesmith.services.trackers import PACKAGES
+from tunesmith.services.trackers.follow import Follower
 from tunesmith.spec import DpoSpec, RftSpec, SftSpec, build_spec
 
 FIELDS = {"rft": set(RftSpec.model_fields), "sft": set(SftSpec.model_fields), "dpo": set(DpoSpec.model_fields)}
@@ -53,6 +57,7 @@ RESULTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "min_lr_ratio": ("sft", {"learning_rate_schedule": "cosine"}, {"min_lr_ratio": 0.5}),
     "epochs": ("sft", {}, {"epochs": 2}),
     "lora_rank": ("sft", {}, {"lora_rank": 8}),
+    "lora_alpha": ("sft", {}, {"lora_alpha": 16}),
     "lora_head": ("sft", {}, {"lora_head": True}),
     "adam_beta1": ("sft", {}, {"adam_beta1": 0.5}),
     "adam_beta2": ("sft", {}, {"adam_beta2": 0.5}),
@@ -67,6 +72,12 @@ RESULTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "preference_loss": ("dpo", {}, {"preference_loss": "orpo"}),
     "dpo_beta": ("dpo", {}, {"dpo_beta": 0.2}),
     "orpo_lambda": ("dpo", {"preference_loss": "orpo"}, {"orpo_lambda": 0.3}),
+    "early_stop_patience": (
+        "rft",
+        {"learning_rate": 1e-9, "eval_every": 1, "epochs": 2},
+        {"learning_rate": 1e-9, "eval_every": 1, "epochs": 2, "early_stop_patience": 1},
+    ),
+    "stop_on_findings": ("rft", {"max_tokens": 1, "epochs": 2}, {"stop_on_findings": True}),
     "evaluator": ("rft", {}, {"evaluator": "repetition"}),
     "batch_size": ("rft", {}, {"batch_size": 40}),
     "gradient_accumulation_steps": ("rft", {"batch_size": 40}, {"gradient_accumulation_steps": 2}),
@@ -140,6 +151,11 @@ def save_every(jobs):
     return sorted(kept) == ["step-000002", "step-000003"]
 
 
+def keep_checkpoints(jobs):
+    kept = (jobs.run("rft", keep_checkpoints=3).path / "checkpoints").iterdir()
+    return sorted(p.name for p in kept) == ["step-000001", "step-000002", "step-000003"]
+
+
 def output_dir(jobs):
     return jobs.run("sft", output_dir=str(jobs.root / "elsewhere")).path == jobs.root / "elsewhere"
 
@@ -202,6 +218,49 @@ def grader_memory_mb(jobs):
     )
 
 
+def grader_network(jobs):
+    """The grader needs a connection to a port of this machine."""
+    few = jobs.root / "data" / "one.jsonl"
+    few.write_text((jobs.root / "data" / "rft.jsonl").read_text().splitlines()[0] + "\n")
+    short = {"chunk_size": 1, "response_candidates_count": 2, "eval_auto_carveout": False}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        file = failing_grader(jobs, f"import socket; socket.create_connection({address}, 5).close(); return 1.0")
+        with pytest.raises(UserError, match="ConnectionRefusedError"):
+            jobs.run("rft", dataset=str(few), evaluator=file, **short)
+        run = jobs.run("rft", dataset=str(few), evaluator=file, grader_network=True, **short)
+    return run.metrics()[1]["rollout/failed_share"] == 0
+
+
+def report_to(jobs):
+    absent = next(name for name, package in PACKAGES.items() if find_spec(package.partition(".")[0]) is None)
+    return refused(jobs, "is not installed", report_to=[absent])
+
+
+def tracker_project(jobs):
+    return told(jobs, tracker_project="mine").project == "mine"
+
+
+def tracker_entity(jobs):
+    return told(jobs, tracker_entity="us").entity == "us"
+
+
+def tracker_run(jobs):
+    return told(jobs, tracker_run="first").name == "first" and told(jobs).name == "run"
+
+
+def told(jobs, **changes):
+    """What a tracker learns of a run when reporting begins."""
+
+    class Opened:
+        def open(self, about):
+            self.about = about
+
+    tracker = Opened()
+    Follower("opened", tracker, jobs.run("sft", **changes))
+    return tracker.about
+
+
 def failing_grader(jobs, body):
     file = jobs.root / "data" / "own_grader.py"
     file.write_text(f"def grade(completion, row):\n    {body}\n")
@@ -211,9 +270,20 @@ def failing_grader(jobs, body):
 OBSERVED: dict[str, Callable[[Jobs], bool]] = {
     check.__name__: check
     for check in (
-        *(base_model, dataset, kind, limits, warm_start_from, evaluation_dataset, save_every, output_dir),
+        *(
+            base_model,
+            dataset,
+            kind,
+            limits,
+            warm_start_from,
+            evaluation_dataset,
+            save_every,
+            output_dir,
+            keep_checkpoints,
+        ),
         *(skip_bad_rows, max_context_length, max_concurrent_rollouts),
-        *(max_grader_error_rate, grader_timeout_s, grader_memory_mb),
+        *(max_grader_error_rate, grader_timeout_s, grader_memory_mb, grader_network),
+        *(report_to, tracker_project, tracker_entity, tracker_run),
     )
 }
 """Settings whose effect is not in the numbers of a run."""

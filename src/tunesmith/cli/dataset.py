@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -57,30 +57,16 @@ def preview(
 
     Example: tunesmith dataset preview chats.jsonl --kind sft --base-model ./model
     """
-    from tunesmith.data import load_rows
     from tunesmith.models.chat import load_renderer
+    from tunesmith.services import preview as previews
     from tunesmith.services.names import base_model as folder_of
 
     renderer = load_renderer(folder_of(base_model))
-    for row in load_rows(file, kind).rows[:rows]:
-        for name, messages in _conversations(row):
-            if kind == "rft":
-                tokens = renderer.prompt(messages, row.tools)
-                pieces, count = [("".join(map(renderer.piece, tokens)), 0.0)], len(tokens)
-            else:
-                pieces = renderer.preview(messages, row.tools)
-                count = len(renderer.conversation(messages, row.tools)[0])
-            typer.secho(f"── line {row.line}{name}, {count} tokens", bold=True)
-            for text, weight in pieces:
-                typer.secho(text, nl=False, fg="green" if weight else None, dim=not weight)
-            typer.echo()
+    for row in previews.preview(file, kind, renderer, rows):
+        label = f" {row.label}" if row.label else ""
+        typer.secho(f"── line {row.line}{label}, {row.num_tokens} tokens", bold=True)
+        for part in row.parts:
+            typer.secho(part.text, nl=False, fg="green" if part.weight else None, dim=not part.weight)
+        typer.echo()
     for note in renderer.notes:
         typer.echo(f"note: {note}")
-
-
-def _conversations(row: Any) -> list[tuple[str, list[dict[str, Any]]]]:
-    """(label, messages) of a row: one, or the better and the worse answer of a pair."""
-    if hasattr(row, "preferred"):
-        prompt = [{**m, "weight": 0} for m in row.messages]
-        return [(" preferred", [*prompt, row.preferred]), (" not preferred", [*prompt, row.rejected])]
-    return [("", list(row.messages))]

@@ -49,6 +49,15 @@ def append_line(path: Path, line: str) -> int:
         return f.tell()
 
 
+def put_in_place(temporary: Path, final: Path) -> None:
+    """Give a file that is written its name, once all of it is on disk."""
+    with temporary.open("rb") as f:
+        _fsync(f.fileno())
+    _point()
+    temporary.replace(final)
+    _fsync_folder(final.parent)
+
+
 def truncate(path: Path, size: int) -> None:
     """Cut a file back to a size it had before."""
     if path.exists() and path.stat().st_size > size:

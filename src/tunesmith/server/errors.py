@@ -33,9 +33,17 @@ def install(app: FastAPI) -> None:
     app.add_middleware(LastResort)
 
 
-def refusal(status: int, error: UserError, headers: Mapping[str, str] | None = None) -> HTTPException:
+class Refused(HTTPException):
+    """A refusal with a status of its own."""
+
+    def __init__(self, status: int, error: UserError, headers: Mapping[str, str]) -> None:
+        super().__init__(status, str(error), dict(headers))
+        self.error = error
+
+
+def refusal(status: int, error: UserError, headers: Mapping[str, str] | None = None) -> Refused:
     """An error that is answered with a status of its own, for what is not about the request's content."""
-    return HTTPException(status, str(error), dict(headers or {}))
+    return Refused(status, error, headers or {})
 
 
 def detail(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -12,6 +12,7 @@ from tunesmith.core.types import Metrics
 from tunesmith.health.history import series
 from tunesmith.services.card import current_card
 from tunesmith.services.chart import Axis, Line, line_chart, show_value
+from tunesmith.services.family import origin_in_words
 from tunesmith.services.run_folder import RunFolder, RunState
 from tunesmith.spec.load import KINDS
 
@@ -47,8 +48,8 @@ CHARTS = (
     ChartPlan(
         "KL to the start",
         (("policy/kl_ref", "KL"),),
-        Axis("number", (0, 0.002), 0.02),
-        "Nats per token; drift above 0.02.",
+        Axis("number", (0, 0.002)),
+        "Nats per token. How far is too far depends on length and on the reward gained: see the finding kl_drift.",
     ),
     ChartPlan(
         "Response length",
@@ -92,6 +93,7 @@ def write_report(run: RunFolder) -> Path:
         name=run.path.name,
         state=state,
         headline=_headline(card),
+        origin=origin_in_words(run),
         tiles=_tiles(card, state),
         findings=run.findings(),
         charts=_charts(history),

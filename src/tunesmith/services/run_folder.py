@@ -19,7 +19,7 @@ import yaml
 from tunesmith import __version__
 from tunesmith.core import durable
 from tunesmith.core.errors import Conflict, JobStopped, NotFound, UserError, unknown
-from tunesmith.core.types import Finding, Group, Ints, Metrics
+from tunesmith.core.types import Change, Finding, Group, Ints, Metrics
 from tunesmith.services import rollout_table
 from tunesmith.services.rollout_table import Judgement
 
@@ -48,6 +48,18 @@ class RunState:
     """UTC, RFC 3339; None while the run can go on."""
     version: str = __version__
     """Version of Tunesmith that wrote the state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """Where a forked run comes from; ``parent.json`` holds exactly these fields."""
+
+    run: str
+    """Folder of the run that it shares its past with."""
+    step: int
+    """Last step that both have; 0 where they share the settings alone."""
+    changed: dict[str, list[Any]]
+    """Setting -> [its value there, its value here]."""
 
 
 class RunFolder:
@@ -127,6 +139,11 @@ class RunFolder:
         durable.write_json(self._file("state.json"), asdict(new))
         return new
 
+    def parent(self) -> Parent | None:
+        """The run that this one was forked from; None for one that began by itself."""
+        stored = self._json("parent.json", None)
+        return None if stored is None else Parent(**stored)
+
     def append_metrics(self, step: int, metrics: Mapping[str, float]) -> int:
         """Add a line to metrics.jsonl, the same bytes for the same numbers; returns the file's size after it.
 
@@ -200,7 +217,7 @@ class RunFolder:
         durable.write_json(self._file("findings.json"), [asdict(finding) for finding in findings])
 
     def findings(self) -> list[Finding]:
-        return [Finding(**finding) for finding in self._json("findings.json", [])]
+        return [_finding(finding) for finding in self._json("findings.json", [])]
 
     def write_card(self, card: Mapping[str, Any]) -> None:
         durable.write_json(self._file("card.json"), dict(card))
@@ -280,6 +297,11 @@ def _line(step: int, metrics: Mapping[str, float]) -> str:
             mend = "Lower learning_rate, or look at this step's rollouts; the run can be resumed from its checkpoint"
             raise JobStopped(name, f"is {value} at step {step}, which no metric may be", mend)
     return json.dumps({"step": step, **values}, allow_nan=False)
+
+
+def _finding(stored: dict[str, Any]) -> Finding:
+    change = stored.get("change")
+    return Finding(**{**stored, "change": Change(**change) if change else None})
 
 
 def _now() -> str:

@@ -6,19 +6,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import Connection, Engine, Row, Select, create_engine, event, text
+from sqlalchemy import Connection, Engine, Row, Select, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from tunesmith.core.errors import UserError
+from tunesmith.services import migrations
 
 BUSY_MS = 15_000
 """How long a transaction waits for another process's before it fails."""
 FILE_NAME = "tunesmith.db"
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
-_TABLES_LOCK = 7_385_001
-"""Any number that all our processes agree on: PostgreSQL's lock while tables are made."""
 
 Columns = TypeVarTuple("Columns")
 
@@ -34,10 +33,8 @@ class Store:
         self._engine = engine
 
     def create_tables(self) -> None:
-        """Make the tables of ``Base`` that are not there yet; services call it, because rooms load in any order."""
+        """Make the tables of ``Base`` that no revision makes yet."""
         with self._engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text(f"SELECT pg_advisory_xact_lock({_TABLES_LOCK})"))
             Base.metadata.create_all(connection)
 
     @contextmanager
@@ -62,13 +59,25 @@ def file_url(data_dir: Path) -> str:
 
 
 def open_store(url: str) -> Store:
-    """Open a database and make the tables it lacks.
+    """Open a database, at the tables of this release: one of an earlier release is upgraded.
+
+    Raises:
+        UserError: as for ``open_engine``, or a database that a later release made.
+    """
+    engine = open_engine(url)
+    with refused(engine):
+        migrations.upgrade(engine)
+    return Store(engine)
+
+
+def open_engine(url: str) -> Engine:
+    """Connections to a database, whatever its tables.
 
     Args:
         url: ``sqlite:///path/to/file.db`` or ``postgresql://user:password@host/name``.
 
     Raises:
-        UserError: another kind of database, a missing driver, or no answer.
+        UserError: another kind of database or a missing driver.
     """
     parsed = _parse(url)
     shown = parsed.render_as_string(hide_password=True)
@@ -79,14 +88,23 @@ def open_store(url: str) -> Store:
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-    store = Store(engine)
+    return engine
+
+
+@contextmanager
+def refused(engine: Engine) -> Iterator[None]:
+    """Say what is wrong with a database that cannot be used at all.
+
+    Raises:
+        UserError: no answer, no right to write, no database.
+    """
     try:
-        store.create_tables()
+        yield
     except DBAPIError as e:
-        store.close()
+        engine.dispose()
         problem = f"cannot be used: {str(e.orig).strip().splitlines()[0]}"
-        raise UserError(shown, problem, "Check that it is there, that you may write to it, and its password") from None
-    return store
+        mend = "Check that it is there, that you may write to it, and its password"
+        raise UserError(engine.url.render_as_string(hide_password=True), problem, mend) from None
 
 
 def _parse(url: str) -> URL:

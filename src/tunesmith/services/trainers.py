@@ -1,6 +1,6 @@
-"""Trainer jobs and deployments: what a client of the dedicated mode asked for, on a machine that gives it at once.
+"""Trainer jobs: what a client of the dedicated mode asked for, on a machine that gives it at once.
 
-A trainer job is a name for the sessions that were begun at its address; a deployment, for the weights it serves now.
+A trainer job is a name for the sessions that were begun at its address.
 """
 
 from collections.abc import Sequence
@@ -41,27 +41,8 @@ class TrainerSessionRow(Base):
     begun_at: Mapped[str] = mapped_column(default=utc_now)
 
 
-class DeploymentRow(Base):
-    """One deployment of an owner."""
-
-    __tablename__ = "training_deployments"
-    owner: Mapped[str] = mapped_column(String(200), primary_key=True)
-    id: Mapped[str] = mapped_column(String(63), primary_key=True)
-    base_model: Mapped[str]
-    trainer: Mapped[str] = mapped_column(default="")
-    """Id of the trainer job whose snapshots it loads; empty where it serves the base model alone."""
-    asked: Mapped[dict[str, Any]] = mapped_column(JSON)
-    replicas: Mapped[int] = mapped_column(default=1)
-    """0: it answers nothing until it is scaled up."""
-    identity: Mapped[str] = mapped_column(default="")
-    """The loaded snapshot as the client named it; empty for the base model."""
-    path: Mapped[str] = mapped_column(default="")
-    """The same as a checkpoint's path."""
-    created_at: Mapped[str] = mapped_column(default=utc_now)
-
-
 class Trainers:
-    """All trainer jobs and deployments of a server."""
+    """All trainer jobs of a server."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -124,43 +105,3 @@ class Trainers:
         )
         with self._store.begin() as db:
             return db.scalars(own.order_by(TrainerSessionRow.begun_at)).all()
-
-    def deploy(self, row: DeploymentRow) -> DeploymentRow:
-        """
-        Raises:
-            Conflict: the owner has one of that id.
-        """
-        with self._store.begin() as db:
-            if db.get(DeploymentRow, (row.owner, row.id)) is not None:
-                raise Conflict(row.id, "is the id of a deployment already", "Choose another")
-            db.add(row)
-        return row
-
-    def deployments(self, owner: str) -> Sequence[DeploymentRow]:
-        """Newest first."""
-        newest = select(DeploymentRow).where(DeploymentRow.owner == owner).order_by(DeploymentRow.created_at.desc())
-        with self._store.begin() as db:
-            return db.scalars(newest).all()
-
-    def deployment(self, owner: str, deployment: str) -> DeploymentRow:
-        """
-        Raises:
-            NotFound: the owner has none of that id.
-        """
-        with self._store.begin() as db:
-            row = db.get(DeploymentRow, (owner, deployment))
-        if row is None:
-            raise NotFound(deployment, "no such deployment", "Create it first")
-        return row
-
-    def change(self, row: DeploymentRow, **fields: Any) -> DeploymentRow:
-        """Set columns of a deployment."""
-        with self._store.begin() as db:
-            changed = db.get_one(DeploymentRow, (row.owner, row.id))
-            for name, value in fields.items():
-                setattr(changed, name, value)
-        return changed
-
-    def undeploy(self, row: DeploymentRow) -> None:
-        with self._store.begin() as db:
-            db.delete(db.get_one(DeploymentRow, (row.owner, row.id)))

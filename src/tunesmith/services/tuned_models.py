@@ -137,6 +137,22 @@ class TunedModels:
             total = db.scalar(select(func.count()).select_from(TunedModelRow).where(mine)) or 0
             return [_model(row) for row in db.scalars(newest.limit(limit).offset(offset))], total
 
+    def rename(self, owner: str, name: str, new_name: str) -> TunedModel:
+        """Give the same weights another name.
+
+        Raises:
+            NotFound: the owner has no tuned model of the old name. UserError, Conflict: as ``add`` of the new one.
+        """
+        self.find(owner, name)
+        self._check_name(new_name)
+        with self._store.begin() as db:
+            if new_name != name and db.get(TunedModelRow, (owner, new_name)) is not None:
+                raise Conflict(new_name, "is the name of a tuned model already", "Give another name")
+            row = db.get_one(TunedModelRow, (owner, name), with_for_update=True)
+            row.name = new_name
+            db.flush()
+            return _model(row)
+
     def remove(self, owner: str, name: str) -> None:
         """Forget a name. A copy of a promoted checkpoint goes with it; the folder of a job stays.
 

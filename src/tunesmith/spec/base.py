@@ -16,6 +16,15 @@ def count_of(value: Any) -> Any:
 
 
 Tokens = Annotated[int, BeforeValidator(count_of)]
+TrackerName = Literal["wandb", "mlflow", "tensorboard", "trackio", "otel"]
+
+
+def names_of(value: Any) -> Any:
+    """'a,b' is [a, b], alone and within a list, so that a flag can be given once or several times."""
+    parts = [value] if isinstance(value, str) else value
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        return value
+    return [name.strip() for part in parts for name in part.split(",") if name.strip()]
 
 
 class Spec(BaseModel):
@@ -41,8 +50,14 @@ class TrainSpec(Spec):
     """Set aside held-out rows from the dataset when there is no evaluation_dataset: a tenth, at most 200."""
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Evaluate after every this many steps; 0 evaluates before the first and after the last step only."""
+    early_stop_patience: Annotated[int, Field(ge=1)] | None = None
+    """Stop when this many evaluations in a row bring no better held-out result; needs eval_every."""
+    stop_on_findings: bool = False
+    """Stop at a finding of level error, for the run then learns nothing."""
     save_every: Annotated[int, Field(ge=1)] = 1
     """Checkpoint after every this many steps; a crash loses the steps since."""
+    keep_checkpoints: Annotated[int, Field(ge=2)] = 2
+    """Checkpoints that are kept, the newest first; a run can be forked at each."""
     output_dir: str | None = None
     """Run folder; default runs/<kind>-<dataset>-<time>."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -62,7 +77,9 @@ class TrainSpec(Spec):
     epochs: Annotated[int, Field(ge=1)] = 1
     """Passes over the dataset."""
     lora_rank: Annotated[int, Field(ge=0)] = 8
-    """Rank of the adapter on every linear layer, alpha 32; 0 trains all parameters."""
+    """Rank of the adapter on every linear layer; 0 trains all parameters."""
+    lora_alpha: Annotated[float, Field(gt=0)] = 32.0
+    """The adapter adds alpha / rank times its product: a change acts as another learning rate."""
     lora_head: bool = False
     """Adapt the output head too."""
     max_context_length: Annotated[Tokens, Field(ge=16, multiple_of=16)] = 8192
@@ -77,6 +94,14 @@ class TrainSpec(Spec):
     """Decoupled weight decay."""
     grad_clip: Annotated[float, Field(ge=0)] = 1.0
     """Largest L2 norm of the accumulated gradient; 0 is off."""
+    report_to: Annotated[list[TrackerName], BeforeValidator(names_of)] = []
+    """Experiment trackers to report to: wandb, mlflow, tensorboard, trackio, otel; several with commas."""
+    tracker_project: str = "tunesmith"
+    """Project, or experiment, of the run at its trackers."""
+    tracker_entity: str | None = None
+    """Team or user at a tracker that has them."""
+    tracker_run: str | None = None
+    """Name of the run at its trackers; default the run folder's."""
 
     @model_validator(mode="after")
     def _within_limits(self) -> "TrainSpec":
@@ -91,6 +116,12 @@ class TrainSpec(Spec):
             raise ValueError("lora_head: adapts the head of an adapter, and lora_rank 0 makes none")
         if self.lora_rank == 0 and self.warm_start_from is not None:
             raise ValueError("warm_start_from: is for adapters; with lora_rank 0 give that run as base_model instead")
+        return self
+
+    @model_validator(mode="after")
+    def _patience_needs_evaluations(self) -> "TrainSpec":
+        if self.early_stop_patience is not None and self.eval_every == 0:
+            raise ValueError("early_stop_patience: counts evaluations, and eval_every 0 makes none on the way")
         return self
 
     def warnings(self) -> list[str]:

@@ -10,7 +10,8 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from tunesmith.core.errors import UserError
-from tunesmith.server.errors import LONGEST_DETAIL, STATUS, explain
+from tunesmith.server.errors import LONGEST_DETAIL, STATUS, Refused, explain
+from tunesmith.server.request_ids import id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,9 @@ class Refusal:
     where: str | None = None
     """The field or name that is at fault, where one is."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    error: UserError | None = None
+    """Place, problem and mend one by one, where they are known."""
+    request_id: str = ""
 
     @property
     def shown(self) -> str:
@@ -44,16 +48,17 @@ def rendering(render: Render) -> type[APIRoute]:
                 try:
                     return await handle(request)
                 except (UserError, HTTPException) as e:
-                    return render(refusal_of(e))
+                    return render(refusal_of(e, id_of(request)))
                 except RequestValidationError as e:
-                    return render(refusal_of(explain(e, "request")))
+                    return render(refusal_of(explain(e, "request"), id_of(request)))
 
             return answered
 
     return Route
 
 
-def refusal_of(error: UserError | HTTPException) -> Refusal:
+def refusal_of(error: UserError | HTTPException, request_id: str = "") -> Refusal:
     if isinstance(error, HTTPException):
-        return Refusal(error.status_code, str(error.detail), headers=error.headers or {})
-    return Refusal(STATUS[error.kind], str(error), error.where)
+        known = error.error if isinstance(error, Refused) else None
+        return Refusal(error.status_code, str(error.detail), None, error.headers or {}, known, request_id)
+    return Refusal(STATUS[error.kind], str(error), error.where, {}, error, request_id)

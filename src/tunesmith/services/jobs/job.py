@@ -11,6 +11,7 @@ from tunesmith.core.errors import UserError
 from tunesmith.services.jobs.moves import State
 from tunesmith.services.jobs.rows import JobEventRow, JobRow
 
+_BEGINNING = pattern(r"[a-z0-9-]{1,64}")
 _NAME = pattern(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -93,6 +94,15 @@ def check_name(where: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         mend = "Use up to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit"
         raise UserError(where, f"cannot be {name[:80]!r}", mend)
+
+
+def check_beginning(text: str) -> None:
+    """
+    Raises:
+        UserError: nothing that an id or a name can begin with.
+    """
+    if not _BEGINNING.fullmatch(text):
+        raise UserError("beginning", f"no id or name begins with {text[:80]!r}", "Use up to 64 of a-z, 0-9 and -")
 
 
 def shown(row: JobRow) -> Job:

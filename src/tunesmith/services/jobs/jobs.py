@@ -6,24 +6,27 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tunesmith.core.errors import Conflict, NotFound, UserError, unknown
 from tunesmith.core.types import Finding, Metrics
 from tunesmith.services.datasets import Datasets, check_display_name
-from tunesmith.services.jobs.job import Job, JobEvent, NewJob, check_name, shown, shown_event
+from tunesmith.services.evaluators import Evaluators
+from tunesmith.services.jobs.job import Job, JobEvent, NewJob, check_beginning, check_name, shown, shown_event
 from tunesmith.services.jobs.moves import ENDED, STATES, State, locked, move, note
 from tunesmith.services.jobs.progress import Progress, progress_of
 from tunesmith.services.jobs.repeats import check_key, earlier_job
 from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobEventRow, JobRow
-from tunesmith.services.jobs.specs import Folders, Specs, check_evaluator
+from tunesmith.services.jobs.specs import Folders, Specs, check_evaluator, runs_code
+from tunesmith.services.keys import Keys
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.store import Store, utc_now
-from tunesmith.spec import AnySpec
+from tunesmith.services.user_code import check_walls
+from tunesmith.spec import AnySpec, RftSpec
 
 ORDERS = {
     "created_at": JobRow.created_at,
@@ -36,11 +39,13 @@ ORDERS = {
 class Jobs:
     """All jobs of a server; an owner sees only its own. Jobs are found by id, or by name and kind."""
 
-    def __init__(self, store: Store, datasets: Datasets, registry: Registry, data_dir: Path) -> None:
+    def __init__(
+        self, store: Store, datasets: Datasets, evaluators: Evaluators, registry: Registry, data_dir: Path
+    ) -> None:
         self.store, self.datasets = store, datasets
         self.folders = Folders(data_dir / "jobs")
         self.results = Results(store, registry, data_dir)
-        self.specs = Specs(datasets, registry, self.results, self.folders)
+        self.specs = Specs(datasets, registry, self.results, self.folders, evaluators)
         store.create_tables()
 
     def create(self, owner: str, new: NewJob, *, idempotency_key: str | None = None, retry: bool = False) -> Job:
@@ -71,6 +76,12 @@ class Jobs:
         warnings, checked = self._check(row, new)
         return self._insert(row, earlier, warnings, checked)
 
+    def check(self, owner: str, new: NewJob) -> tuple[AnySpec, list[str]]:
+        """(all settings, warnings) of a job that could be created now; refuses what ``create`` would, makes nothing."""
+        row = self._new_row(owner, new, utc_now(), "")
+        warnings, _ = self._check(row, new)
+        return self.specs.build(owner, row.id, new), list(warnings)
+
     def get(self, owner: str, job_id: str) -> Job:
         return shown(self._row(owner, job_id))
 
@@ -89,12 +100,17 @@ class Jobs:
         *,
         kind: str | None = None,
         states: Sequence[str] = (),
+        beginning: str = "",
         order: str = "created_at",
         descending: bool = True,
         limit: int = 50,
         offset: int = 0,
     ) -> tuple[list[Job], int]:
-        """(some of the owner's jobs, how many there are with that kind and those states)."""
+        """(some of the owner's jobs, how many there are with that kind and those states).
+
+        Args:
+            beginning: of the id or the name.
+        """
         if order not in ORDERS:
             raise unknown("order", order, ORDERS)
         for state in states:
@@ -105,6 +121,10 @@ class Jobs:
             those = those.where(JobRow.kind == kind)
         if states:
             those = those.where(JobRow.state.in_(states))
+        if beginning:
+            check_beginning(beginning)
+            begins = (column.startswith(beginning, autoescape=True) for column in (JobRow.id, JobRow.name))
+            those = those.where(or_(*begins))
         by = ORDERS[order].desc() if descending else ORDERS[order].asc()
         with self.store.begin() as db:
             total = db.scalar(select(func.count()).select_from(those.subquery())) or 0
@@ -155,17 +175,21 @@ class Jobs:
         changes: Mapping[str, Any] | None = None,
         *,
         name: str | None = None,
+        output_model: str | None = None,
+        dataset: str | None = None,
+        evaluation_dataset: str | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
-        """A new job with the settings of another, some of them changed."""
+        """A new job with the settings and datasets of another, some of them changed."""
         row = self._row(owner, job_id)
         new = NewJob(
             row.kind,
             {**row.settings, **(changes or {})},
-            row.dataset,
-            row.evaluation_dataset,
+            dataset or row.dataset,
+            evaluation_dataset or row.evaluation_dataset,
             name,
             row.display_name,
+            output_model,
             asked=row.asked,
             user_code=row.user_code,
         )
@@ -177,6 +201,13 @@ class Jobs:
         those = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.number > after)
         with self.store.begin() as db:
             return [shown_event(row) for row in db.scalars(those.order_by(JobEventRow.number).limit(limit))]
+
+    def newest_events(self, owner: str, job_id: str, levels: Sequence[str], limit: int = 200) -> list[JobEvent]:
+        """What happened lately, newest first."""
+        self._row(owner, job_id)
+        those = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.level.in_(levels))
+        with self.store.begin() as db:
+            return [shown_event(row) for row in db.scalars(those.order_by(JobEventRow.number.desc()).limit(limit))]
 
     def spec(self, owner: str, job_id: str) -> AnySpec:
         """All settings with their defaults, as the worker runs them."""
@@ -265,7 +296,10 @@ class Jobs:
     def _check(self, row: JobRow, new: NewJob) -> tuple[Iterable[str], bool]:
         """(warnings, whether the datasets are checked too)."""
         spec = self.specs.build(row.owner, row.id, new)
-        check_evaluator(spec, new.user_code)
+        if isinstance(spec, RftSpec):
+            check_evaluator(new.settings["evaluator"], new.user_code)
+            if runs_code(new.settings["evaluator"]):
+                check_walls(Keys(self.store))
         self.results.check_free(row.owner, row.output_model)
         quick = all(self.datasets.quick(row.owner, d, row.kind) for d in _datasets(row))
         if quick:

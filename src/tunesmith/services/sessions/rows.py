@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, LargeBinary, String
+from sqlalchemy import JSON, BigInteger, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tunesmith.services.store import Base
@@ -86,7 +86,7 @@ class CheckpointRow(Base):
     train_mlp: Mapped[bool]
     train_unembed: Mapped[bool]
     inflight: Mapped[bool] = mapped_column(default=False)
-    size_bytes: Mapped[int] = mapped_column(default=0)
+    size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     public: Mapped[bool] = mapped_column(default=False)
     user_metadata: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     created_at: Mapped[float] = mapped_column(default=now)

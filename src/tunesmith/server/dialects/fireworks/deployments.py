@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 from fastapi import Header, Request
 
-from tunesmith.core.errors import UserError
+from tunesmith.core.errors import Conflict, UserError
 from tunesmith.server.body import read_json
 from tunesmith.server.dialects.fireworks import names, schemas
 from tunesmith.server.dialects.fireworks.envelope import new_router
 from tunesmith.server.dialects.fireworks.place import Here, Place
 from tunesmith.server.errors import refusal
-from tunesmith.services.trainers import DeploymentRow
+from tunesmith.services.deployments import DeploymentRow
 
 router = new_router()
 DEPLOYMENTS = "/v1/accounts/{account}/deployments"
@@ -25,51 +25,51 @@ async def create(request: Request, here: Here, account: str, deploymentId: str =
     deployment_id = deploymentId or f"deployment-{token_hex(4)}"
     names.check_label("deploymentId", deployment_id)
     body = await read_json(request, schemas.CreateDeployment)
-    if deployment_id in {row.id for row in here.trainers.deployments(here.owner)}:
-        taken = UserError(deployment_id, "is the id of a deployment already", "Go on with it, or choose another")
-        raise refusal(409, taken)
-    row = DeploymentRow(
-        owner=here.owner,
-        id=deployment_id,
-        base_model=here.sessions.engines.model(body.baseModel).name,
-        trainer=_trainer(here, body.hotLoadTrainerJob),
-        asked=body.model_dump(exclude_none=True),
-        replicas=body.maxReplicaCount if body.maxReplicaCount is not None else 1,
-    )
-    return _shown(here.trainers.deploy(row))
+    try:
+        row = here.deployments.create(
+            here.owner,
+            deployment_id,
+            names.our_model(request.app.state.registry, here.owner, body.baseModel),
+            replicas=body.maxReplicaCount if body.maxReplicaCount is not None else 1,
+            trainer=_trainer(here, body.hotLoadTrainerJob),
+            asked=body.model_dump(exclude_none=True),
+        )
+    except Conflict as e:
+        raise refusal(409, e) from None
+    return _shown(row)
 
 
 @router.get(DEPLOYMENTS)
 async def list_all(here: Here, account: str) -> dict[str, Any]:
     names.check_account(here.owner, account)
-    rows = [_shown(row) for row in here.trainers.deployments(here.owner)]
+    rows = [_shown(row) for row in here.deployments.page(here.owner, limit=1000)[0]]
     return {"deployments": rows, "nextPageToken": "", "totalSize": len(rows)}
 
 
 @router.get(DEPLOYMENTS + "/{name}")
 async def get(here: Here, account: str, name: str) -> dict[str, Any]:
     names.check_account(here.owner, account)
-    return _shown(here.trainers.deployment(here.owner, name))
+    return _shown(here.deployments.get(here.owner, name))
 
 
 @router.patch(DEPLOYMENTS + "/{name}")
 async def change(request: Request, here: Here, account: str, name: str) -> dict[str, Any]:
     """Scale it, or give it another trainer, whose snapshots it loads from then on."""
     names.check_account(here.owner, account)
-    row = here.trainers.deployment(here.owner, name)
+    row = here.deployments.get(here.owner, name)
     body = await read_json(request, schemas.ChangeDeployment)
     fields: dict[str, Any] = {"asked": {**row.asked, **body.model_dump(exclude_none=True)}}
     if body.maxReplicaCount is not None:
         fields["replicas"] = body.maxReplicaCount
     if body.hotLoadTrainerJob is not None:
         fields |= {"trainer": _trainer(here, body.hotLoadTrainerJob), "identity": "", "path": ""}
-    return _shown(here.trainers.change(row, **fields))
+    return _shown(here.deployments.change(here.owner, row.id, **fields))
 
 
 @router.delete(DEPLOYMENTS + "/{name}")
 async def delete(here: Here, account: str, name: str) -> dict[str, Any]:
     names.check_account(here.owner, account)
-    here.trainers.undeploy(here.trainers.deployment(here.owner, name))
+    here.deployments.delete(here.owner, name, for_good=True)
     return {}
 
 
@@ -86,7 +86,7 @@ async def hot_load(request: Request, here: Here, named: Named) -> dict[str, Any]
     if saved.base_model != row.base_model:
         problem = f"belongs to {saved.base_model}, and {row.id} serves {row.base_model}"
         raise UserError(body.identity, problem, "Deploy its own base model")
-    here.trainers.change(row, identity=body.identity, path=saved.path)
+    here.deployments.change(here.owner, row.id, identity=body.identity, path=saved.path)
     return {}
 
 
@@ -109,7 +109,7 @@ def _deployment(here: Place, named: str) -> DeploymentRow:
     """The deployment of a header, ``accounts/<account>/deployments/<id>``."""
     account, _, name = named.removeprefix("accounts/").partition("/deployments/")
     names.check_account(here.owner, account)
-    return here.trainers.deployment(here.owner, name)
+    return here.deployments.get(here.owner, name)
 
 
 def _trainer(here: Place, job: str) -> str:

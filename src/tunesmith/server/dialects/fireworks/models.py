@@ -4,31 +4,40 @@ import re
 
 from fastapi import Request
 
-from tunesmith.core.errors import NotFound, UserError
+from tunesmith.core.errors import NotFound
 from tunesmith.server.dialects.fireworks import names
 from tunesmith.server.dialects.fireworks.place import Place, place_of
+from tunesmith.server.dialects.weights import deployed, find_weights
 from tunesmith.services.sessions.samplers import LiveSampler
 
-_NAME = re.compile(r"accounts/([^/]+)/(trainingSessions|trainingSamplers|deployments)/(.+)")
+_NAME = re.compile(r"accounts/([^/]+)/(trainingSessions|trainingSamplers|deployments|models)/(.+)")
+LITELLM = "fireworks_ai/"
+"""litellm's name for this wire; rollouts on other machines send it along."""
 KINDS = (names.SAMPLER_WEIGHTS, names.WEIGHTS)
 
 
 def weights_by_name(request: Request, owner: str, model: str) -> LiveSampler | None:
-    """The weights of a training session, a checkpoint or a deployment; None for a name of something else.
+    """The weights of a model, a deployment, a training session or a checkpoint; None for a name of something else.
 
     Raises:
         NotFound: no such model, session, checkpoint or deployment. Denied: another account's.
     """
-    # Some clients put the deployment behind the model's name.
-    found = _NAME.fullmatch(model.rpartition("#")[2])
+    if model.startswith(LITELLM):
+        return find_weights(request, owner, model.removeprefix(LITELLM))
+    first, _, deployment = model.partition("#")
+    here = place_of(request, owner)
+    if deployment:
+        return _on_deployment(request, here, first, deployment)
+    found = _NAME.fullmatch(first)
     if found is None:
         return None
-    here = place_of(request, owner)
-    samplers = here.sessions.samplers
     account, collection, rest = found.groups()
+    if collection == "models":
+        return _named(request, here, first)
     names.check_account(here.owner, account)
     if collection == "deployments":
-        return _deployed(here, rest)
+        return deployed(request, here.owner, rest)
+    samplers = here.sessions.samplers
     if collection == "trainingSamplers":
         if not rest.startswith("checkpoints/"):
             return samplers.weights(here.owner, rest)
@@ -48,8 +57,19 @@ def _checkpoint(here: Place, reference: str, near: list[list[str]]) -> LiveSampl
     return here.sessions.samplers.weights(here.owner, None, row.path)
 
 
-def _deployed(here: Place, deployment: str) -> LiveSampler:
-    row = here.trainers.deployment(here.owner, deployment)
-    if not row.replicas:
-        raise UserError(deployment, "is scaled to zero", "Scale it up, or create another deployment")
-    return here.sessions.samplers.weights(here.owner, row.base_model, row.path or None)
+def _named(request: Request, here: Place, name: str) -> LiveSampler | None:
+    """A base model, or a tuned model of the account."""
+    ours = names.our_model(request.app.state.registry, here.owner, name)
+    if ours == name:
+        return here.sessions.samplers.weights(here.owner, ours)
+    return find_weights(request, here.owner, ours)
+
+
+def _on_deployment(request: Request, here: Place, model: str, deployment: str) -> LiveSampler:
+    """``model#deployment``: one of the models that a deployment serves."""
+    ours = names.our_model(request.app.state.registry, here.owner, model)
+    account, _, name = deployment.removeprefix("accounts/").rpartition("/deployments/")
+    if account:
+        names.check_account(here.owner, account)
+    row = here.deployments.get(here.owner, name)
+    return deployed(request, here.owner, row.id, None if ours == row.base_model else ours)

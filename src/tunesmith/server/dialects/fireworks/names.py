@@ -6,6 +6,7 @@ from hashlib import sha256
 from itertools import product
 
 from tunesmith.core.errors import Conflict, Denied, NotFound, UserError
+from tunesmith.services.registry import Registry
 from tunesmith.services.sessions import Sessions
 from tunesmith.services.sessions.rows import CheckpointRow
 
@@ -13,6 +14,7 @@ CROSS_JOB = "cross_job://"
 WEIGHTS, SAMPLER_WEIGHTS = "weights", "sampler_weights"
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _RUN = re.compile(r"run-[0-9a-f]{32}")
+_MODEL = re.compile(r"accounts/([^/]+)/models/([^/]+)")
 _STORED = re.compile(r"tinker://([^/]+)/[^/]+/([^/]+)")
 
 
@@ -38,6 +40,27 @@ def check_label(where: str, name: str) -> None:
     """
     if not _LABEL.fullmatch(name):
         raise UserError(where, f"{name!r:.80} is no id", "Use 1 to 63 of a-z, 0-9 and -, without - at the ends")
+
+
+def our_model(registry: Registry, owner: str, name: str) -> str:
+    """What a model's name on this wire is called here.
+
+    ``accounts/<account>/models/<id>`` is the base model that is registered under all of it; else, of the owner's own
+    account, the tuned model ``<id>``; else the base model ``<account>/<id>``. Other names are themselves.
+
+    Raises:
+        NotFound: another account, and no base model: lists those there are.
+    """
+    found = _MODEL.fullmatch(name)
+    if found is None:
+        return name
+    account, model = found.groups()
+    known = {base.name for base in registry.models()}
+    if name in known:
+        return name
+    if account == account_of(owner):
+        return model
+    return f"{account}/{model}" if f"{account}/{model}" in known else registry.find(name).name
 
 
 def run_id(session_id: str, number: int) -> str:

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.fireworks import names
+from tunesmith.services.deployments import Deployments
 from tunesmith.services.sessions import Sessions
 from tunesmith.services.trainers import Trainers
 
@@ -21,6 +22,7 @@ class Place:
     owner: str
     sessions: Sessions
     trainers: Trainers
+    deployments: Deployments
     trainer: str = ""
     """Id of the trainer job; empty at the serverless address."""
 
@@ -61,7 +63,7 @@ def place_of(request: Request, owner: Owner) -> Place:
         NotFound, Denied: the address names a trainer job that is not there, or not the key's.
     """
     state, job = request.app.state, request.path_params.get("job", "")
-    place = Place(owner, state.sessions, state.trainers, job)
+    place = Place(owner, state.sessions, state.trainers, state.deployments, job)
     if job:
         names.check_account(owner, request.path_params["account"])
         place.trainers.running(owner, job)

@@ -1,0 +1,118 @@
+"""What our own wire takes: fields of its own, and settings of the specs beside them."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tunesmith.services.jobs import job
+
+
+class Given(BaseModel):
+    """Fields that are not known are refused."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class NewJob(Given):
+    """A job to be made. Every setting of the kind's spec is a field too."""
+
+    model_config = ConfigDict(extra="allow")
+    kind: str
+    """rft, sft or dpo."""
+    dataset: str
+    """Id of a READY dataset."""
+    evaluation_dataset: str | None = None
+    name: str | None = None
+    """Unique among the jobs of the kind; default the job's id."""
+    display_name: str = ""
+    output_model: str | None = None
+    """Name of what comes out; default the job's name."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+    @property
+    def given(self) -> set[str]:
+        """Names of what was sent."""
+        return self.model_fields_set | self.settings.keys()
+
+    def job(self) -> job.NewJob:
+        return job.NewJob(
+            self.kind,
+            self.settings,
+            self.dataset,
+            self.evaluation_dataset,
+            self.name,
+            self.display_name,
+            self.output_model,
+        )
+
+
+class Clone(Given):
+    """What is to be different. Every setting of the kind's spec is a field too."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str | None = None
+    """Of the new job; default its id."""
+    output_model: str | None = None
+    """Default the new job's name."""
+    dataset: str | None = None
+    evaluation_dataset: str | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+    def named(self) -> dict[str, str | None]:
+        """The fields that are no settings."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+
+class Promotion(Given):
+    """Weights that get a name."""
+
+    path: str
+    """`tinker://...` of a checkpoint of the Training API."""
+
+
+class Rename(Given):
+    name: str
+
+
+class NewKey(Given):
+    name: str = ""
+    """What it is for."""
+
+
+class NewSecret(Given):
+    value: str
+
+
+class NewDeployment(Given):
+    id: str
+    """Up to 63 of a-z, 0-9 and -."""
+    model: str
+    """Base or tuned model that it serves."""
+
+
+class Scale(Given):
+    replicas: int
+    """0 closes the name."""
+
+
+class Load(Given):
+    model: str
+    """Tuned model of the same base model."""
+    default: bool = False
+    """The deployment's own name means it from now on."""
+
+
+class Unload(Given):
+    model: str
+
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The description of a body that the route reads itself, within the server's limit."""
+    schema = model.model_json_schema()
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

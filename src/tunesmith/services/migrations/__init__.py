@@ -1,0 +1,100 @@
+"""Brings a database to the tables of this release: revision after revision, all of them or none.
+
+``versions/`` holds the revisions; ``make migration m="why"`` writes the next from what the row classes have become.
+A database that was made before there were revisions is taken for one of the first.
+"""
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+from tunesmith.core.errors import Conflict
+
+_LOCK = 7_385_001
+"""Any number that all our processes agree on: PostgreSQL's lock while a database is brought up to date."""
+
+TABLE = "alembic_version"
+"""Holds the revision; every other table holds rows of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Which revision a database is at, and which this release wants."""
+
+    revision: str
+    """Empty where it has none yet."""
+    wanted: str
+
+
+def config(connection: Connection | None = None) -> Config:
+    """What Alembic has to know; without an ``alembic.ini``, because the revisions are part of the package."""
+    made = Config()
+    made.set_main_option("script_location", str(Path(__file__).parent))
+    made.set_main_option("path_separator", "os")
+    made.set_main_option("file_template", "%%(rev)s")
+    made.attributes["connection"] = connection
+    return made
+
+
+def standing(engine: Engine) -> Standing:
+    """Look, and change nothing."""
+    with engine.connect() as connection:
+        return Standing(revision_of(connection), _wanted())
+
+
+def upgrade(engine: Engine, to: str = "head") -> Standing:
+    """Bring a database to a revision in one transaction; where it stood before.
+
+    Several processes may do it at once, and each may be killed at any moment.
+
+    Raises:
+        Conflict: a later release made it.
+    """
+    with engine.connect() as connection:
+        if before := revision_of(connection):
+            _refuse_later(before)
+            if before == _wanted():
+                return Standing(before, before)
+    with closing(engine.connect()) as connection:
+        if connection.dialect.name == "sqlite":
+            # A table that is made anew is dropped first, and that would take the rows with it that refer to its own.
+            # Not ``execute``, which would begin the transaction in which this has no effect.
+            _driver_execute(connection, "PRAGMA foreign_keys=OFF")
+        try:
+            with connection.begin():
+                if connection.dialect.name == "postgresql":
+                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+                before = revision_of(connection)
+                command.upgrade(config(connection), to)
+        finally:
+            if connection.dialect.name == "sqlite":
+                _driver_execute(connection, "PRAGMA foreign_keys=ON")
+    return Standing(before, _wanted())
+
+
+def _driver_execute(connection: Connection, statement: str) -> None:
+    driver = connection.connection.driver_connection
+    assert driver is not None, "it is open"
+    driver.execute(statement)
+
+
+def revision_of(connection: Connection) -> str:
+    """The revision that a database is at; empty where it has none."""
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def _wanted() -> str:
+    return ScriptDirectory.from_config(config()).get_current_head() or ""
+
+
+def _refuse_later(revision: str) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
+    if revision not in known:
+        problem = f"is at revision {revision!r}, which this release does not know"
+        raise Conflict("database", problem, "Install the release that made it, or restore a back-up from before it")

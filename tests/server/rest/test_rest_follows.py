@@ -1,0 +1,90 @@
+"""A job on a real server: followed as it runs, and everything that it leaves."""
+
+import io
+import json
+import tarfile
+import time
+from typing import Any
+
+import httpx2
+import pytest
+
+pytestmark = pytest.mark.thorough
+SETTINGS = {"base_model": "test/tiny", "learning_rate": 5e-4, "lora_rank": 4, "max_context_length": 64}
+RFT = {"evaluator": "contains", "chunk_size": 4, "response_candidates_count": 4, "max_tokens": 16, "top_k": 0}
+
+
+@pytest.fixture(scope="module")
+def followed(client, trainer) -> tuple[str, list[dict[str, Any]], list[str]]:
+    """(id of a job, what its event stream said, states at its end)."""
+    rows = (trainer.data_dir.parent / "files" / "rft.jsonl").read_bytes()
+    assert client.put("/datasets/rows?kind=rft", content=rows).json()["state"] == "READY"
+    made = client.post("/jobs", json={"kind": "rft", "dataset": "rows", "name": "taught", **SETTINGS, **RFT})
+    assert made.status_code == 200, made.text
+    said, ends = stream(client, f"/jobs/{made.json()['id']}/events?follow=true")
+    return made.json()["id"], said, ends
+
+
+def stream(client: httpx2.Client, path: str, **headers: str) -> tuple[list[dict[str, Any]], list[str]]:
+    said: list[dict[str, Any]] = []
+    ends: list[str] = []
+    with client.stream("GET", path, headers=headers) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        event = ""
+        for line in answer.iter_lines():
+            name, _, value = line.partition(": ")
+            event = value if name == "event" else event
+            if name == "data":
+                (ends if event == "end" else said).append(json.loads(value))
+    return said, [end["state"] for end in ends]
+
+
+def test_events_are_followed_to_the_end(followed):
+    _, said, ends = followed
+    moves = [event["to_state"] for event in said if event["kind"] == "move"]
+    assert moves == ["created", "validating", "queued", "running", "succeeded"]
+    assert ends == ["succeeded"]
+
+
+def test_a_stream_goes_on_where_it_broke(client, followed):
+    job, said, _ = followed
+    rest, _ = stream(client, f"/jobs/{job}/events?follow=true", **{"last-event-id": str(said[1]["number"])})
+    assert rest == said[2:]
+
+
+def test_metrics_and_log_are_followed_too(client, followed):
+    job, *_ = followed
+    steps, ends = stream(client, f"/jobs/{job}/metrics?follow=true")
+    assert ([line["step"] for line in steps], ends) == ([0, 1, 2, 3], ["succeeded"])
+    assert client.get(f"/jobs/{job}/metrics?after_step=2").json()["items"] == steps[-1:]
+    pieces, _ = stream(client, f"/jobs/{job}/logs?follow=true")
+    whole = client.get(f"/jobs/{job}/logs").json()
+    assert "".join(piece["text"] for piece in pieces) == whole["text"] != ""
+    assert client.get(f"/jobs/{job}/logs?offset={whole['next_offset']}").json()["text"] == ""
+
+
+def test_what_it_leaves(client, followed):
+    job, *_ = followed
+    body = client.get(f"/jobs/{job}").json()
+    assert (body["progress"]["percent"], body["model"], body["metrics"]["step"]) == (100, "taught", 3)
+    assert client.get(f"/jobs/{job}/card").json()["steps"] == 3
+    assert client.get(f"/jobs/{job}/rollouts").json()["step"] == [1, 2, 3]
+    page = client.get(f"/jobs/{job}/rollouts/2?limit=5&offset=12").json()
+    assert (page["total"], len(page["items"]), page["next_offset"]) == (16, 4, None)
+    one = page["items"][0]
+    assert one["candidate"] == 0 and one["text"] and isinstance(one["trained"], bool)
+    assert client.get(f"/jobs/{job}/rollouts/9").status_code == 404
+    assert "<svg" in client.get(f"/jobs/{job}/report.html").text
+    with tarfile.open(fileobj=io.BytesIO(client.get(f"/jobs/{job}/result.tar").content)) as archive:
+        assert f"{job}/adapter_model.safetensors" in archive.getnames()
+
+
+def test_a_stream_of_a_resting_job_ends(client, followed):
+    made = client.post("/jobs", json={"kind": "rft", "dataset": "rows", **SETTINGS, **RFT, "epochs": 10}).json()
+    path = f"/jobs/{made['id']}"
+    client.post(f"{path}/pause")
+    deadline = time.monotonic() + 60
+    while client.get(path).json()["state"] != "paused" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert stream(client, f"{path}/events?follow=true")[1] == ["paused"]
+    assert client.delete(path).status_code == 204
