@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from tunesmith.models.config import DecoderConfig
 from tunesmith.models.decoder import Decoder
