@@ -14,6 +14,7 @@ from tunesmith.server.settings import ServerSettings
 from tunesmith.services.curves import Curves
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.deployments import Deployments
+from tunesmith.services.errands import Errands
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
@@ -81,6 +82,7 @@ def _include_dialects(app: FastAPI) -> None:
 async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     """Start what has a life of its own before the first request, stop it after the last."""
     state = app.state
+    state.errands = Errands()
     state.sessions = Sessions(state.store, state.registry, state.settings.data_dir)
     await state.sessions.start()
     state.monitoring.watch(state.sessions.status)
@@ -93,5 +95,5 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         state.evaluators.close()
-        await asyncio.gather(scheduler.stop(), state.sessions.stop())
+        await asyncio.gather(scheduler.stop(), state.sessions.stop(), state.errands.stop())
         app.state.store.close()

@@ -2,10 +2,35 @@
 
 from fastapi import APIRouter, Response
 
-from tunesmith.server.web import assets, job_actions, job_page, jobs_page, login_page
+from tunesmith.server.web import (
+    assets,
+    create_pages,
+    datasets_page,
+    deployments_page,
+    evaluators_page,
+    job_actions,
+    job_page,
+    jobs_page,
+    keys_page,
+    login_page,
+    models_page,
+    rollouts_page,
+)
 from tunesmith.server.web.pages import new_router
 
-PAGES = (login_page, jobs_page, job_page, job_actions)
+PAGES = (
+    login_page,
+    jobs_page,
+    job_page,
+    rollouts_page,
+    job_actions,
+    create_pages,
+    datasets_page,
+    evaluators_page,
+    models_page,
+    deployments_page,
+    keys_page,
+)
 
 static = new_router()
 
