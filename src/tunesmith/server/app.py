@@ -56,7 +56,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
         "datasets": lambda owner, name, _filename: app.state.datasets.upload(owner, name),
     }
     app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
-    app.state.logins, app.state.curves = Logins(store), Curves()
+    app.state.logins, app.state.curves, app.state.errands = Logins(store), Curves(), Errands()
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     app.add_middleware(request_ids.RequestIds)
@@ -82,7 +82,6 @@ def _include_dialects(app: FastAPI) -> None:
 async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     """Start what has a life of its own before the first request, stop it after the last."""
     state = app.state
-    state.errands = Errands()
     state.sessions = Sessions(state.store, state.registry, state.settings.data_dir)
     await state.sessions.start()
     state.monitoring.watch(state.sessions.status)

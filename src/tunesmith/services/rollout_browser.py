@@ -94,7 +94,7 @@ def _matching(table: pa.Table, search: str) -> pa.Table:
     masks = [pc.match_substring(table[name], search, ignore_case=True) for name in _TEXTS]
     found = masks[0]
     for mask in masks[1:]:
-        found = pc.or_(found, mask)
+        found = pc.or_kleene(found, mask)
     return table.filter(found)
 
 

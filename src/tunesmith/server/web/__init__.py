@@ -4,6 +4,7 @@ from fastapi import APIRouter, Response
 
 from tunesmith.server.web import (
     assets,
+    compare_page,
     create_pages,
     datasets_page,
     deployments_page,
@@ -24,6 +25,7 @@ PAGES = (
     job_page,
     rollouts_page,
     job_actions,
+    compare_page,
     create_pages,
     datasets_page,
     evaluators_page,

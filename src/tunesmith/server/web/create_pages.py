@@ -75,7 +75,12 @@ def choose_grader(request: Request, visitor: Seen, trial: str = "") -> Response:
     draft = _draft(request)
     evaluators: Evaluators = request.app.state.evaluators
     own = evaluators.page(visitor.owner, states=("ACTIVE",), limit=200)[0]
-    view: dict[str, Any] = {"graders": GRADERS, "own": own, "boxes": boxes_of(draft), "trial": _errand(request, visitor, trial)}
+    view: dict[str, Any] = {
+        "graders": GRADERS,
+        "own": own,
+        "boxes": boxes_of(draft),
+        "trial": _errand(request, visitor, trial),
+    }
     return _page(request, visitor, "create_grader.html", "grader", draft, **view)
 
 
@@ -92,7 +97,9 @@ def choose_settings(request: Request, visitor: Seen) -> Response:
     job = request.query_params.get("from")
     if job:
         jobs: Jobs = request.app.state.jobs
-        return RedirectResponse(draft_of_job(jobs.get(visitor.owner, job)).href("settings"), 303, HEADERS)
+        draft = draft_of_job(jobs.get(visitor.owner, job))
+        changes = {name: value for name, value in request.query_params.items() if name != "from"}
+        return RedirectResponse(draft.changed(changes).href("settings"), 303, HEADERS)
     draft = _draft(request)
     return _page(request, visitor, "create_settings.html", "settings", draft, fields=fields_of(draft), refused=None)
 

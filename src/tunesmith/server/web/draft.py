@@ -1,7 +1,7 @@
 """A job that somebody is making: everything chosen so far, as the address of a page holds it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -29,6 +29,10 @@ class Draft:
     evaluation_dataset: str = ""
     evaluators: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    def changed(self, settings: Mapping[str, str]) -> "Draft":
+        """With some settings otherwise."""
+        return replace(self, settings={**self.settings, **settings})
 
     def href(self, page: str, **more: str) -> str:
         """The address of a page with this draft."""

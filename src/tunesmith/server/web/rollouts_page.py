@@ -113,7 +113,14 @@ def token_view(
         raise NotFound("attempt", f"no attempt {candidate} in this group", "Choose one from the group")
     query = Query(links.of_job(job) + "/rollouts", set, step, "file", "", 1)
     shown = _tokens(request, job, rollout_browser.tokens(file, prompt, candidate))
-    view: dict[str, Any] = {"job": job, "query": query, "prompt_id": prompt, "attempt": attempt, "tokens": shown, "shades": SHADES}
+    view: dict[str, Any] = {
+        "job": job,
+        "query": query,
+        "prompt_id": prompt,
+        "attempt": attempt,
+        "tokens": shown,
+        "shades": SHADES,
+    }
     return page(request, "rollout_tokens.html", visitor, **view)
 
 
