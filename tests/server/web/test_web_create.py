@@ -1,4 +1,4 @@
-"""A draft through the pages that make a job: addresses that hold it, refusals at their fields, the job that comes out."""
+"""A draft through the pages that make a job: addresses that hold it, refusals at their fields, what comes out."""
 
 import pytest
 from server.web.conftest import new_job
