@@ -110,7 +110,7 @@ def test_a_rollout_down_to_its_tokens(window: Browser, job: str) -> None:
     window.fill("#q", "What is")
     window.says("4 groups with")
     window.click("td.prompt a")
-    window.says("One group", "4 attempts", "contains ")
+    window.says("One group", "4 attempts", "by itself")
     window.click(".attempt a", "Tokens")
     window.until(lambda: len(window.all(".tokens span")) > 3, "tokens")
     assert "nats" in (window.all(".tokens span")[0].get_attribute("title") or "")
@@ -118,7 +118,7 @@ def test_a_rollout_down_to_its_tokens(window: Browser, job: str) -> None:
 
 def test_a_tuned_model_is_deployed_and_answers(window: Browser, job: str) -> None:
     window.open("/dashboard/models")
-    window.click("a", "Deploy")
+    window.click("td a", "Deploy")
     window.fill("[name=name]", "sums-bot")
     window.click("button", "Deploy")
     window.says("sums-bot")
@@ -153,7 +153,7 @@ def test_a_bad_file_is_told_line_by_line(window: Browser, tmp_path: Path) -> Non
     window.one("input[type=file]").send_keys(str(tmp_path / "broken.jsonl"))
     window.choose("[name=kind]", "sft")
     window.click("button", "Upload and check")
-    window.says("2 problems", "broken.jsonl:1", "broken.jsonl:2")
+    window.says("3 problems", "broken.jsonl:1", "broken.jsonl:2")
 
 
 def test_keys_and_secrets(window: Browser) -> None:
@@ -219,4 +219,5 @@ def test_nothing_was_asked_of_another_machine_and_no_script_failed(
     assert len(asked) > 2 * len(PAGES)
     assert [url for url in asked if not url.startswith((server.base_url + "/", "data:"))] == []
     refused = re.compile(r"status of 40[04]")
-    assert [said for said in window.complaints() if not refused.search(said)] == []
+    hints = re.compile(r"\[DOM\]")
+    assert [said for said in window.complaints() if not refused.search(said) and not hints.search(said)] == []

@@ -83,7 +83,7 @@ def test_secrets_are_kept_and_never_shown(app, get, post):
 def test_deployments(app, get, post):
     assert post("/deployments", name="bot", model="tunesmith/embedded").status_code == 303
     assert "bot" in get("/deployments").text
-    assert get("/deployments/bot").headers["location"] == "/dashboard/chat?model=bot"
+    assert get("/deployments/bot").headers["location"] == "/dashboard/chat?model=accounts%2Fann%2Fdeployments%2Fbot"
     assert post("/deployments", name="bot", model="tunesmith/embedded").status_code == 400
     post("/deployments/bot/delete")
     assert app.state.deployments.page("ann")[1] == 0

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Response
 
+from tunesmith.core.errors import NotFound
 from tunesmith.server.web import (
     assets,
     compare_page,
@@ -42,7 +43,16 @@ def asset(digest: str, name: str) -> Response:
     return assets.answer(name)
 
 
+nowhere = new_router()
+
+
+@nowhere.get("/{path:path}")
+def no_page(path: str) -> Response:
+    raise NotFound(path[:200], "no such page", "Begin at the list of jobs")
+
+
 router = APIRouter()
 for _page in PAGES:
     router.include_router(_page.router)
 router.include_router(static)
+router.include_router(nowhere)

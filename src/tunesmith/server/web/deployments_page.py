@@ -5,6 +5,7 @@ import asyncio
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
+from tunesmith.server.web import links
 from tunesmith.server.web.datasets_page import model_names
 from tunesmith.server.web.forms import Form
 from tunesmith.server.web.pages import HEADERS, new_router, page
@@ -20,14 +21,15 @@ MOST = 200
 def list_deployments(request: Request, visitor: Seen, model: str = "") -> Response:
     tuned: TunedModels = request.app.state.tuned_models
     models = [m.name for m in tuned.page(visitor.owner, limit=MOST)[0]] + model_names(request)
+    prefix = links.served_as(visitor.owner, "")
     rows, _ = _deployments(request).page(visitor.owner, limit=MOST)
-    return page(request, "deployments.html", visitor, rows=rows, models=models, model=model)
+    return page(request, "deployments.html", visitor, rows=rows, models=models, model=model, prefix=prefix)
 
 
 @router.get("/deployments/{deployment_id}")
 def one_deployment(request: Request, visitor: Seen, deployment_id: str) -> Response:
     found = _deployments(request).get(visitor.owner, deployment_id)
-    return RedirectResponse(f"{PREFIX}/chat?model={found.id}", 303, HEADERS)
+    return RedirectResponse(links.of_model(links.served_as(visitor.owner, found.id)), 303, HEADERS)
 
 
 @router.post("/deployments")
