@@ -79,10 +79,10 @@ def test_curves_are_given_whole_and_from_a_step_on(get, run):
 
 def test_ten_thousand_steps_are_thinned_and_quick(get, run):
     write_metrics(run.path, 10_000, **{f"part/p{i}/raw": 0.5 for i in range(30)})
-    began = time.monotonic()
+    began = time.process_time()
     assert get("/fine-tuning/reinforcement/carry").status_code == 200
     data = get("/fine-tuning/reinforcement/carry/curves.json?after=9000").json()
-    assert time.monotonic() - began < 5  # 0.7 s on an idle core
+    assert time.process_time() - began < 5  # 0.7 CPU-seconds
     assert data["whole"] is True
     assert len(data["charts"]["reward"]["steps"]) <= 2000
 

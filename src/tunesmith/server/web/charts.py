@@ -39,6 +39,9 @@ MORE = (
         Axis("number", (0, 0)),
         "Seconds.",
     ),
+    ChartPlan(
+        "Memory", (("memory/peak_mib", "peak"),), Axis("number", (0, 0)), "MiB of the job's process, at most so far."
+    ),
 )
 PARTS = (
     ("/raw", "Reward parts", "As each grader gave them."),
@@ -60,6 +63,7 @@ PINNED = {
     "truncation": "Cut off at the limit",
     "sampler_gap": "Sampler gap",
     "overfitting": "Loss",
+    "oom_splits": "Memory",
     "weights_not_moving": "Gradient norm",
     "entropy_collapse": "Entropy",
     "incoherent_text": "Entropy",
