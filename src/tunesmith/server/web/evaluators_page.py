@@ -1,6 +1,7 @@
 """``/dashboard/evaluators``: graders that come with Tunesmith, and those that were uploaded, with their builds."""
 
 import asyncio
+from collections.abc import Hashable
 
 from fastapi import Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
@@ -56,8 +57,12 @@ async def live_evaluator(request: Request, visitor: Seen, name: str) -> Response
         row = _evaluators(request).get(visitor.owner, name)
         return {"build": fragment("evaluator_build.html", row=row, log=_log(request, visitor, name))}
 
-    await asyncio.to_thread(look)
-    return stream(request, lambda: asyncio.to_thread(look))
+    def key() -> Hashable:
+        row = _evaluators(request).get(visitor.owner, name)
+        return row.updated_at, _log(request, visitor, name)
+
+    await asyncio.to_thread(key)
+    return stream(request, key, look)
 
 
 @router.get("/evaluators/{name}/source")
