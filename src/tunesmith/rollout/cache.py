@@ -4,9 +4,7 @@ Legend: R rows (completions), kv heads, d head size. Sums run over ``key_places`
 so no result depends on who else is running.
 """
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tunesmith.models.config import DecoderConfig
@@ -14,50 +12,49 @@ from tunesmith.models.exact_attention import key_places, round_up
 
 
 class Block:
-    """[2, slots, kv, length, d] of every layer, keys before values; slots and length grow as needed."""
+    """Keys [slots, kv, d, length] and values [slots, kv, length, d] of every layer; slots and length grow as needed.
+
+    Both lie as a product with a few rows takes them: turned the other way, all keys would be copied for every token.
+    """
 
     def __init__(self, config: DecoderConfig, device: torch.device, dtype: torch.dtype) -> None:
-        empty = torch.zeros(2, 0, config.kv_heads, 0, config.head_dim, device=device, dtype=dtype)
-        self.layers = [empty] * config.layers
+        def empty(*shape: int) -> list[Tensor]:
+            return [torch.zeros(0, config.kv_heads, *shape, device=device, dtype=dtype)] * config.layers
+
+        self.keys, self.values = empty(config.head_dim, 0), empty(0, config.head_dim)
 
     def reserve(self, slots: int, length: int) -> None:
         """Make room; what is stored stays."""
-        _, have_slots, _, have_length, _ = self.layers[0].shape
+        have_slots, _, have_length, size = self.values[0].shape
         if slots <= have_slots and length <= have_length:
             return
         slots = max(round_up(slots, 16), have_slots)
         length = max(key_places(length), have_length)
-        self.layers = [_grown(x, slots, length) for x in self.layers]
+        self.keys = [_grown(x, slots, size, length) for x in self.keys]
+        self.values = [_grown(x, slots, length, size) for x in self.values]
 
     def put(self, slot: int, layer: int, k: Tensor, v: Tensor) -> None:
         """Store [n, kv, d] at the beginning of a slot."""
-        for block, new in zip(self.layers[layer], (k, v), strict=True):
-            block[slot, :, : len(new)] = new.transpose(0, 1)
+        self.keys[layer][slot, :, :, : len(k)] = k.permute(1, 2, 0)
+        self.values[layer][slot, :, : len(v)] = v.transpose(0, 1)
 
-    def append(self, layer: int, places: Tensor, k: Tensor, v: Tensor) -> None:
-        """Store one token per row, [R, kv, d], at the [2 * R * kv] places of ``places_of``."""
-        size = k.shape[-1]
-        self.layers[layer].view(-1, size).index_copy_(0, places, torch.stack((k, v)).view(-1, size))
-
-    def places_of(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
-        """[R] position of a token in each row -> [2 * R * kv] where its heads lie, counted in [d] vectors."""
-        _, slots, kv, length, _ = self.layers[0].shape
-        heads = np.arange(len(at) * kv).reshape(-1, kv)
-        keys = (heads * length + at[:, None]).ravel()
-        return np.concatenate([keys, keys + slots * kv * length])
+    def append(self, layer: int, rows: Tensor, at: Tensor, k: Tensor, v: Tensor) -> None:
+        """Store one token per row, [R, kv, d], at its [R] place."""
+        self.keys[layer][rows, :, :, at] = k
+        self.values[layer][rows, :, at] = v
 
     def heads(self, layer: int, slots: int, length: int) -> tuple[Tensor, Tensor]:
-        """[slots * kv, length, d] keys and values, one matrix per head; a view, good until the block grows."""
-        keys, values = self.layers[layer][:, :slots, :, :length].flatten(1, 2)
-        return keys, values
+        """[slots * kv, d, length] keys and [slots * kv, length, d] values; views, good until the block grows."""
+        keys, values = self.keys[layer][:slots, ..., :length], self.values[layer][:slots, :, :length]
+        return keys.flatten(0, 1), values.flatten(0, 1)
 
     def move(self, source: int, target: int, length: int) -> None:
-        for x in self.layers:
-            x[:, target, :, :length] = x[:, source, :, :length]
+        for keys, values in zip(self.keys, self.values, strict=True):
+            keys[target, ..., :length] = keys[source, ..., :length]
+            values[target, :, :length] = values[source, :, :length]
 
 
-def _grown(old: Tensor, slots: int, length: int) -> Tensor:
-    _, have_slots, kv, have_length, size = old.shape
-    new = old.new_zeros(2, slots, kv, length, size)
-    new[:, :have_slots, :, :have_length] = old
+def _grown(old: Tensor, slots: int, *shape: int) -> Tensor:
+    new = old.new_zeros(slots, old.shape[1], *shape)
+    new[: old.shape[0], :, : old.shape[2], : old.shape[3]] = old
     return new

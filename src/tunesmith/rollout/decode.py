@@ -46,10 +46,10 @@ class Layout:
         width = round_up(max(4, int(seat.max()) + 1), 2)
         repeat = config.heads // config.kv_heads
         tables = (*_seating(slot, seat, self.groups, width, config.kv_heads, repeat), _several(count, config))
-        columns = (*tables, own.places_of(at), newest, before + at, before)
+        columns = (*tables, at, newest, before + at, before)
         moved = [torch.from_numpy(x).to(device) for x in columns]
-        self.seats, self.seat_of, self.several, self.new, self.tokens, self.positions, self._before = moved
-        self._row = torch.arange(count, device=device)
+        self.seats, self.seat_of, self.several, self.at, self.tokens, self.positions, self._before = moved
+        self.row = torch.arange(count, device=device)
         self.bias: dict[int | None, Tensor] = {}
         for window in set(config.windows):
             seen = _seen(before, at, self.prompt, self.own, window)
@@ -66,18 +66,18 @@ class Layout:
         """The same rows one step on, with the [R real rows] tokens that were drawn."""
         self.tokens[: len(tokens)] = tokens
         self._reached += 1
-        for x in (self.new, self.positions):
+        for x in (self.at, self.positions):
             x += 1
-        own = self.positions - self._before + self.prompt
+        own = self.at + self.prompt
         for window, bias in self.bias.items():
-            bias[self._row, own] = 0
+            bias[self.row, own] = 0
             if window is not None:
                 self._close(bias, self.positions - window)
 
     def _close(self, bias: Tensor, position: Tensor) -> None:
         """Take from each row's sight a [R] position, negative ones aside."""
         place = torch.where(position < self._before, position, position - self._before + self.prompt).clamp_(min=0)
-        bias[self._row, place] = bias[self._row, place].masked_fill_(position >= 0, -torch.inf)
+        bias[self.row, place] = bias[self.row, place].masked_fill_(position >= 0, -torch.inf)
 
 
 def _seats(slot: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -136,11 +136,11 @@ class CachedAttention:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         at = self.layout
         (count, heads, size), kv = q.shape, k.shape[1]
-        self.own.append(layer, at.new, k, v)
+        self.own.append(layer, at.row, at.at, k, v)
         (prompt_k, prompt_v), (own_k, own_v) = self._prompts[layer], self._own[layer]
         q = (q * size**-0.5).view(-1, size)  # [R * kv * rep, d]
-        to_prompt = torch.bmm(_taken(q, at.seats, len(prompt_k)), prompt_k.transpose(1, 2))
-        to_own = torch.bmm(_taken(q, at.several, len(own_k)), own_k.transpose(1, 2))  # [R * kv, rep or more, S]
+        to_prompt = torch.bmm(_taken(q, at.seats, len(prompt_k)), prompt_k)
+        to_own = torch.bmm(_taken(q, at.several, len(own_k)), own_k)  # [R * kv, rep or more, S]
         own = to_own.view(count, kv, -1, at.own)[:, :, : heads // kv]
         before = to_prompt.view(-1, at.prompt).index_select(0, at.seat_of).view(count, kv, -1, at.prompt)
         scores = torch.cat([before, own], -1).add_(self._bias[self.windows[layer]])
