@@ -34,6 +34,7 @@ VALUES = {
     "learning_rate_schedule": "cosine",
     "min_lr_ratio": 0.1,
     "epochs": 3,
+    "lora_alpha": 16.0,
     "lora_rank": 16,
     "lora_head": True,
     "max_context_length": 4096,

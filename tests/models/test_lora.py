@@ -150,6 +150,23 @@ def test_peft_and_transformers_open_what_we_save(name: str, head: bool, tmp_path
     torch.testing.assert_close(hf_logits(theirs, tokens), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("rank", "alpha"), [(4, 16.0), (6, 20.0)])
+def test_peft_reads_an_alpha_of_our_own_as_we_do(rank: int, alpha: float, tmp_path: Path) -> None:
+    hf_model("qwen3", tmp_path / "base")
+    model, tokens = ours(tmp_path / "base"), random_tokens(40)
+    adapter = new_adapter(model.targets(), rank, 0, CPU, alpha)
+    with torch.no_grad():
+        for pair in adapter.pairs.values():
+            pair.b.normal_(std=0.05)
+    save_adapter(adapter, tmp_path / "adapter", "base")
+    assert json.loads((tmp_path / "adapter" / CONFIG).read_text())["lora_alpha"] == pytest.approx(alpha)
+    expected = logits(model, tokens, adapter)
+    theirs = PeftModel.from_pretrained(reload(tmp_path / "base"), tmp_path / "adapter").eval()
+    torch.testing.assert_close(hf_logits(theirs, tokens), expected, atol=1e-5, rtol=1e-5)
+    for loaded in (load_adapter(tmp_path / "adapter", model, alpha), load_adapter(tmp_path / "adapter", model)):
+        torch.testing.assert_close(logits(model, tokens, loaded), expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("head", [False, True])
 def test_what_we_save_we_load_bit_for_bit(name: str, head: bool, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ RESULTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "min_lr_ratio": ("sft", {"learning_rate_schedule": "cosine"}, {"min_lr_ratio": 0.5}),
     "epochs": ("sft", {}, {"epochs": 2}),
     "lora_rank": ("sft", {}, {"lora_rank": 8}),
+    "lora_alpha": ("sft", {}, {"lora_alpha": 16}),
     "lora_head": ("sft", {}, {"lora_head": True}),
     "adam_beta1": ("sft", {}, {"adam_beta1": 0.5}),
     "adam_beta2": ("sft", {}, {"adam_beta2": 0.5}),

@@ -1,6 +1,6 @@
 """Low-rank adapters (2106.09685) that live beside a frozen base model: many of them, of any rank, on one base.
 
-    y = W x + (alpha / r) B A x        A ~ U(-1/sqrt(in), 1/sqrt(in)),  B = 0,  alpha = 32
+    y = W x + (alpha / r) B A x        A ~ U(-1/sqrt(in), 1/sqrt(in)),  B = 0,  alpha = 32 unless told otherwise
 
 Shapes: r rank, P fused parts of a linear (q, k, v or gate, up), E experts. Experts share the factor on the model
 dimension, as in "LoRA Without Regret": one A for gate and up, one B for down.
@@ -70,6 +70,11 @@ class Adapter:
     def __init__(self, rank: int, pairs: dict[str, Pair], targets: dict[str, Target]) -> None:
         self.rank, self.pairs, self.targets = rank, pairs, targets
 
+    @property
+    def alpha(self) -> float:
+        """Rank times scale."""
+        return next(iter(self.pairs.values())).scale * self.rank
+
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         for name, pair in self.pairs.items():
             yield f"{name}.a", pair.a
@@ -104,22 +109,22 @@ def factors(pair: Pair, target: Target) -> Iterator[tuple[Tensor, Tensor, float]
             yield own, rows, pair.scale
 
 
-def new_adapter(targets: Iterable[Target], rank: int, seed: int, device: torch.device) -> Adapter:
+def new_adapter(targets: Iterable[Target], rank: int, seed: int, device: torch.device, alpha: float = ALPHA) -> Adapter:
     """A fresh adapter that changes nothing yet: B = 0."""
     generator = torch.Generator().manual_seed(seed)
     table = {t.name: t for t in targets}
-    pairs = {t.name: _new_pair(t, rank, generator, device) for t in table.values()}
+    pairs = {t.name: _new_pair(t, rank, alpha / rank, generator, device) for t in table.values()}
     return Adapter(rank, pairs, table)
 
 
-def _new_pair(t: Target, rank: int, generator: torch.Generator, device: torch.device) -> Pair:
+def _new_pair(t: Target, rank: int, scale: float, generator: torch.Generator, device: torch.device) -> Pair:
     rows = tuple(n for _, n in t.parts)
     a_shape = (t.experts, rank, t.inputs) if t.shares == "b" else (len(rows) * rank, t.inputs)
     b_shape = (t.experts, sum(rows), rank) if t.shares == "a" else (sum(rows), rank)
     bound = t.inputs**-0.5
     a = torch.empty(a_shape).uniform_(-bound, bound, generator=generator).to(device)
     b = torch.zeros(b_shape, device=device)
-    return Pair(a.requires_grad_(), b.requires_grad_(), rows, ALPHA / rank)
+    return Pair(a.requires_grad_(), b.requires_grad_(), rows, scale)
 
 
 def parameters_per_rank(targets: Iterable[Target]) -> int:

@@ -34,7 +34,7 @@ def save_adapter(adapter: Adapter, folder: Path, base_model: str) -> None:
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base_model,
         "r": adapter.rank,
-        "lora_alpha": ALPHA,
+        "lora_alpha": adapter.alpha,
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
@@ -57,27 +57,27 @@ def _dense_beside_experts(adapter: Adapter) -> dict[str, list[str]]:
     return {"target_parameters": names} if names else {}
 
 
-def load_adapter(folder: Path, model: Decoder) -> Adapter:
+def load_adapter(folder: Path, model: Decoder, alpha: float = ALPHA) -> Adapter:
     """A trainable adapter from a PEFT folder, on the linears that the file adapts.
 
     Of a kind of linear that the decoder fuses (q, k and v; gate and up; all experts) a file adapts every part, in every
-    layer, or none.
+    layer, or none. An adapter of another alpha is scaled to this one: its product stays what it is.
 
     Raises:
         NotFound: no adapter here.
         UserError: another base model's shapes, another kind of adapter, or factors this decoder cannot hold.
     """
-    rank, alpha = _read_config(folder / CONFIG)
+    rank, own_alpha = _read_config(folder / CONFIG)
     try:
         flat = load_file(folder / WEIGHTS)
     except FileNotFoundError:
         raise NotFound(str(folder), f"no {WEIGHTS} here", "Give an adapter folder in PEFT format") from None
     except SafetensorError as e:
         raise UserError(str(folder / WEIGHTS), f"is damaged: {e}", "Copy the file again from its source") from None
-    adapter = new_adapter(_covered(flat, model, folder), rank, 0, model.device)
+    adapter = new_adapter(_covered(flat, model, folder), rank, 0, model.device, alpha)
     with torch.no_grad():
         for name, pair in adapter.pairs.items():
-            scale = alpha / rank / pair.scale
+            scale = own_alpha / rank / pair.scale
             plain = plain_names(adapter.targets[name])
             if adapter.targets[name].shares:
                 _refuse_unshared(flat, adapter.targets[name], folder)

@@ -12,7 +12,7 @@ from tunesmith.core.seeds import seed_of
 from tunesmith.models.chat import ChatRenderer, load_renderer
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.folder import load_model
-from tunesmith.models.lora import Adapter, new_adapter
+from tunesmith.models.lora import ALPHA, Adapter, new_adapter
 from tunesmith.models.peft_format import load_adapter
 from tunesmith.rollout import LocalSampler
 from tunesmith.services import names
@@ -54,6 +54,7 @@ def build_engine(
     base: Path,
     *,
     lora_rank: int,
+    lora_alpha: float = ALPHA,
     lora_head: bool = False,
     seed: int = 0,
     warm_start: Path | None = None,
@@ -74,10 +75,10 @@ def build_engine(
     renderer = load_renderer(base)
     adapter = None
     if lora_rank and warm_start is not None:
-        adapter = load_adapter(warm_start, model)
+        adapter = load_adapter(warm_start, model, lora_alpha)
         _same_shape(adapter, model, lora_rank, lora_head, warm_start)
     elif lora_rank:
-        adapter = new_adapter(model.targets(lora_head), lora_rank, seed_of(seed, "adapter"), where)
+        adapter = new_adapter(model.targets(lora_head), lora_rank, seed_of(seed, "adapter"), where, lora_alpha)
     policy = Policy(model, adapter, base, warm=warm_start is not None, reference=reference)
     sampler = LocalSampler(model, renderer.stop_ids, renderer.decode, max_rows)
     return Engine(renderer, LocalTrainer(policy, TOKENS_PER_PASS[where.type]), sampler, model)
@@ -105,6 +106,7 @@ def engine_of(spec: TrainSpec) -> Engine:
     return build_engine(
         base,
         lora_rank=spec.lora_rank,
+        lora_alpha=spec.lora_alpha,
         lora_head=spec.lora_head,
         seed=spec.seed,
         warm_start=warm,

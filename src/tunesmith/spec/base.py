@@ -71,7 +71,9 @@ class TrainSpec(Spec):
     epochs: Annotated[int, Field(ge=1)] = 1
     """Passes over the dataset."""
     lora_rank: Annotated[int, Field(ge=0)] = 8
-    """Rank of the adapter on every linear layer, alpha 32; 0 trains all parameters."""
+    """Rank of the adapter on every linear layer; 0 trains all parameters."""
+    lora_alpha: Annotated[float, Field(gt=0)] = 32.0
+    """The adapter adds alpha / rank times its product: a change acts as another learning rate."""
     lora_head: bool = False
     """Adapt the output head too."""
     max_context_length: Annotated[Tokens, Field(ge=16, multiple_of=16)] = 8192
