@@ -89,6 +89,7 @@ ENVIRONMENTS = {
     "tinker-0.38.0": Environment(("tinker==0.38.0",)),
     "cookbook": Environment(("tinker==0.38.0", "tinker-cookbook==0.6.1")),
     "fireworks": Environment(("fireworks-ai==1.2.30",), FIREWORKS_NEEDS),
+    "eval-protocol": Environment(needs=("eval-protocol==0.3.33",)),
     "openai": Environment(("openai==3.52.0",), ("jiter==0.16.0",)),
     "trackers": Environment(needs=TRACKERS_NEED),
 }

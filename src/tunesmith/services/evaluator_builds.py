@@ -123,7 +123,10 @@ def _install(requirements: str, folder: Path, say: Say) -> None:
     wanted = folder / "requirements.txt"
     wanted.write_text(requirements + "\n", "utf-8")
     pip = (sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"))
-    _run((*pip, "install", "--no-input", "--disable-pip-version-check", "-q", "-r", str(wanted)), say)
+    _run(
+        (*pip, "install", "--no-input", "--disable-pip-version-check", "--no-warn-conflicts", "-q", "-r", str(wanted)),
+        say,
+    )
 
 
 def _run(command: tuple[str, ...], say: Say) -> None:
