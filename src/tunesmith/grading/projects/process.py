@@ -66,10 +66,9 @@ class Guest:
             UserError: it cannot be loaded; the end of the traceback names the line.
         """
         log = tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115, lives as long as the process
-        environment = project.python.parents[1]
         process = await launch(
             [str(project.python), "-P", "-s", program.__file__],
-            readable=[project.root, environment, Path(program.__file__), *python_folders()],
+            readable=[project.root, Path(program.__file__), *python_folders(str(project.python))],
             limits=replace(LIMITS, memory_mb=MEMORY_MB + given.memory_mb),
             sockets=given.sockets,
             network=given.network,
