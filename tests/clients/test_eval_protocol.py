@@ -92,7 +92,7 @@ def test_the_command_builds_the_evaluator_and_creates_the_job(trained: Any):
 
 
 def test_the_job_trains_with_the_project(trained: Any):
-    server, _, job = trained
+    _, _, job = trained
     assert job["state"] == "JOB_STATE_COMPLETED", job
     assert job["evaluator"] == "accounts/default/evaluators/test-sums-test-sums"
     lines = httpx2.get(job["metricsFileSignedUrl"]).text.splitlines()
