@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,6 +14,8 @@ from crash.fingerprint import fingerprint
 from crash.tiny_jobs import make_data, make_model, settings
 
 from tunesmith.core.errors import UserError
+from tunesmith.grading.projects import manifest
+from tunesmith.grading.projects.manifest import Entry, Project, Traits
 from tunesmith.services import worker
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.trackers import PACKAGES
@@ -206,6 +209,16 @@ def grader_memory_mb(jobs):
     )
 
 
+def rollout_timeout_s(jobs):
+    """A project, with a Python of its own, that does nothing for a while."""
+    folder = jobs.root / "project"
+    folder.mkdir(exist_ok=True)
+    (folder / "own.py").write_text("import asyncio\nasync def grade(c, row):\n    await asyncio.sleep(9)\n")
+    python = Path(sys.executable).resolve()
+    manifest.write(Project(folder, folder, Entry("own.py", "grade"), python, Traits("grader")))
+    return refused(jobs, "timeout: took too long", evaluator=f"project:{folder}", rollout_timeout_s=0.2)
+
+
 def report_to(jobs):
     absent = next(name for name, package in PACKAGES.items() if find_spec(package.partition(".")[0]) is None)
     return refused(jobs, "is not installed", report_to=[absent])
@@ -246,7 +259,7 @@ OBSERVED: dict[str, Callable[[Jobs], bool]] = {
     for check in (
         *(base_model, dataset, kind, limits, warm_start_from, evaluation_dataset, save_every, output_dir),
         *(skip_bad_rows, max_context_length, max_concurrent_rollouts),
-        *(max_grader_error_rate, grader_timeout_s, grader_memory_mb),
+        *(max_grader_error_rate, grader_timeout_s, grader_memory_mb, rollout_timeout_s),
         *(report_to, tracker_project, tracker_entity, tracker_run),
     )
 }
