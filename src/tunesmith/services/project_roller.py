@@ -151,6 +151,7 @@ class ProjectRoller:
             scoring_s=self._spec.grader_timeout_s,
             secrets=secrets,
             environment=environment | keys,
+            network=self._spec.grader_network,
             sockets={self._port: self._folder / "policy.sock"},
         )
 

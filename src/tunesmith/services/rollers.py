@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tunesmith.core.ports import Roller
-from tunesmith.grading import build_grader
+from tunesmith.grading import grader_of
 from tunesmith.grading.projects import manifest
 from tunesmith.grading.projects.manifest import PROJECT
 from tunesmith.rollout.collect import SingleTurn
@@ -35,6 +35,6 @@ async def roller_of(spec: RftSpec, engine: Engine, secrets: Mapping[str, str] | 
                 yield roller
             return
         evaluator = f"{project.root / project.entry.file}::{project.entry.function}"
-    pool = build_grader(evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
+    pool = grader_of(spec.model_copy(update={"evaluator": evaluator}))
     async with pool as grader:
         yield SingleTurn(engine.sampler, grader, engine.renderer.decode)

@@ -61,6 +61,8 @@ class RftSpec(TrainSpec):
     """Memory of one grader process in MB."""
     rollout_timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """Longest time in seconds that an uploaded evaluator's rollout may go on without asking the model for anything."""
+    grader_network: bool = False
+    """Whether a grader may reach the network; on a server it may not."""
     eval_samples: Annotated[int, Field(ge=1)] = 4
     """Responses per held-out row when evaluating, at the rollouts' own temperature."""
 
