@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -71,6 +72,12 @@ RESULTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "preference_loss": ("dpo", {}, {"preference_loss": "orpo"}),
     "dpo_beta": ("dpo", {}, {"dpo_beta": 0.2}),
     "orpo_lambda": ("dpo", {"preference_loss": "orpo"}, {"orpo_lambda": 0.3}),
+    "early_stop_patience": (
+        "rft",
+        {"learning_rate": 1e-9, "eval_every": 1, "epochs": 2},
+        {"learning_rate": 1e-9, "eval_every": 1, "epochs": 2, "early_stop_patience": 1},
+    ),
+    "stop_on_findings": ("rft", {"max_tokens": 1, "epochs": 2}, {"stop_on_findings": True}),
     "evaluator": ("rft", {}, {"evaluator": "repetition"}),
     "batch_size": ("rft", {}, {"batch_size": 40}),
     "gradient_accumulation_steps": ("rft", {"batch_size": 40}, {"gradient_accumulation_steps": 2}),
@@ -144,6 +151,11 @@ def save_every(jobs):
     return sorted(kept) == ["step-000002", "step-000003"]
 
 
+def keep_checkpoints(jobs):
+    kept = (jobs.run("rft", keep_checkpoints=3).path / "checkpoints").iterdir()
+    return sorted(p.name for p in kept) == ["step-000001", "step-000002", "step-000003"]
+
+
 def output_dir(jobs):
     return jobs.run("sft", output_dir=str(jobs.root / "elsewhere")).path == jobs.root / "elsewhere"
 
@@ -206,6 +218,20 @@ def grader_memory_mb(jobs):
     )
 
 
+def grader_network(jobs):
+    """The grader needs a connection to a port of this machine."""
+    few = jobs.root / "data" / "one.jsonl"
+    few.write_text((jobs.root / "data" / "rft.jsonl").read_text().splitlines()[0] + "\n")
+    short = {"chunk_size": 1, "response_candidates_count": 2, "eval_auto_carveout": False}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        file = failing_grader(jobs, f"import socket; socket.create_connection({address}, 5).close(); return 1.0")
+        with pytest.raises(UserError, match="ConnectionRefusedError"):
+            jobs.run("rft", dataset=str(few), evaluator=file, **short)
+        run = jobs.run("rft", dataset=str(few), evaluator=file, grader_network=True, **short)
+    return run.metrics()[1]["rollout/failed_share"] == 0
+
+
 def report_to(jobs):
     absent = next(name for name, package in PACKAGES.items() if find_spec(package.partition(".")[0]) is None)
     return refused(jobs, "is not installed", report_to=[absent])
@@ -244,9 +270,19 @@ def failing_grader(jobs, body):
 OBSERVED: dict[str, Callable[[Jobs], bool]] = {
     check.__name__: check
     for check in (
-        *(base_model, dataset, kind, limits, warm_start_from, evaluation_dataset, save_every, output_dir),
+        *(
+            base_model,
+            dataset,
+            kind,
+            limits,
+            warm_start_from,
+            evaluation_dataset,
+            save_every,
+            output_dir,
+            keep_checkpoints,
+        ),
         *(skip_bad_rows, max_context_length, max_concurrent_rollouts),
-        *(max_grader_error_rate, grader_timeout_s, grader_memory_mb),
+        *(max_grader_error_rate, grader_timeout_s, grader_memory_mb, grader_network),
         *(report_to, tracker_project, tracker_entity, tracker_run),
     )
 }

@@ -50,6 +50,18 @@ class RunState:
     """Version of Tunesmith that wrote the state."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """Where a forked run comes from; ``parent.json`` holds exactly these fields."""
+
+    run: str
+    """Folder of the run that it shares its past with."""
+    step: int
+    """Last step that both have; 0 where they share the settings alone."""
+    changed: dict[str, list[Any]]
+    """Setting -> [its value there, its value here]."""
+
+
 class RunFolder:
     """Read and write one run. Cheap to make; nothing is cached, so several processes may look at once."""
 
@@ -126,6 +138,11 @@ class RunFolder:
         )
         durable.write_json(self._file("state.json"), asdict(new))
         return new
+
+    def parent(self) -> Parent | None:
+        """The run that this one was forked from; None for one that began by itself."""
+        stored = self._json("parent.json", None)
+        return None if stored is None else Parent(**stored)
 
     def append_metrics(self, step: int, metrics: Mapping[str, float]) -> int:
         """Add a line to metrics.jsonl, the same bytes for the same numbers; returns the file's size after it.
