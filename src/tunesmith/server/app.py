@@ -14,6 +14,7 @@ from tunesmith.server.settings import ServerSettings
 from tunesmith.services.curves import Curves
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.deployments import Deployments
+from tunesmith.services.errands import Errands
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
@@ -55,7 +56,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
         "datasets": lambda owner, name, _filename: app.state.datasets.upload(owner, name),
     }
     app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
-    app.state.logins, app.state.curves = Logins(store), Curves()
+    app.state.logins, app.state.curves, app.state.errands = Logins(store), Curves(), Errands()
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     app.add_middleware(request_ids.RequestIds)
@@ -93,5 +94,5 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         state.evaluators.close()
-        await asyncio.gather(scheduler.stop(), state.sessions.stop())
+        await asyncio.gather(scheduler.stop(), state.sessions.stop(), state.errands.stop())
         app.state.store.close()
