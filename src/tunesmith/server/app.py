@@ -14,12 +14,14 @@ from tunesmith.server.settings import ServerSettings
 from tunesmith.services.curves import Curves
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.deployments import Deployments
+from tunesmith.services.errands import Errands
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
 from tunesmith.services.keys import Keys
 from tunesmith.services.logins import Logins
+from tunesmith.services.model_uploads import ModelUploads
 from tunesmith.services.records import Records
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
@@ -46,6 +48,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.tuned_models = TunedModels(store, app.state.registry, settings.data_dir / "tuned")
     app.state.deployments = Deployments(store, app.state.registry, app.state.tuned_models)
     app.state.secrets = Secrets(store, settings.data_dir)
+    app.state.model_uploads = ModelUploads(store, app.state.registry, app.state.tuned_models, settings.data_dir)
     app.state.users = Records(store, "users", "user")
     app.state.evaluation_jobs = Records(store, "evaluationJobs", "evaluation job")
     app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
@@ -53,9 +56,10 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.receivers = {
         "evaluators": app.state.evaluators.upload,
         "datasets": lambda owner, name, _filename: app.state.datasets.upload(owner, name),
+        "models": app.state.model_uploads.upload,
     }
     app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
-    app.state.logins, app.state.curves = Logins(store), Curves()
+    app.state.logins, app.state.curves, app.state.errands = Logins(store), Curves(), Errands()
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     app.add_middleware(request_ids.RequestIds)
@@ -93,5 +97,5 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         state.evaluators.close()
-        await asyncio.gather(scheduler.stop(), state.sessions.stop())
+        await asyncio.gather(scheduler.stop(), state.sessions.stop(), state.errands.stop())
         app.state.store.close()

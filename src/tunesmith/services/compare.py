@@ -65,7 +65,7 @@ def compare_runs(a: RunFolder, b: RunFolder) -> Comparison:
     return Comparison(
         a=str(a.path),
         b=str(b.path),
-        note=_shared(a, b) + _note(settings, (a.state().version, b.state().version)),
+        note=_shared(a, b) + what_it_can_be_put_down_to(settings, (a.state().version, b.state().version)),
         settings=settings,
         metrics=_side_by_side(a.metrics(), b.metrics()),
         card=_cards(a, b),
@@ -84,13 +84,19 @@ def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[An
     return {name: (x, y) for name, (x, y) in pairs.items() if x != y}
 
 
-def _note(settings: Mapping[str, Any], versions: tuple[str, str]) -> str:
+def what_it_can_be_put_down_to(settings: Mapping[str, Any], versions: Sequence[str]) -> str:
+    """One line about the difference in results.
+
+    Args:
+        settings: those that differ.
+        versions: of Tunesmith, one of each run.
+    """
     if len(settings) > 1:
         return f"{len(settings)} settings differ, so the difference has no single cause."
     if settings:
         return f"Only {next(iter(settings))} differs: it is the cause, or chance is; repeat both with other seeds."
-    if versions[0] != versions[1]:
-        return f"The settings agree; the versions differ ({versions[0]}, {versions[1]})."
+    if len(set(versions)) > 1:
+        return f"The settings agree; the versions differ ({', '.join(versions)})."
     return "The settings agree: on one machine and the same data the numbers should too."
 
 

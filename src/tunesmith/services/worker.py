@@ -19,6 +19,7 @@ from tunesmith.services import checkpoints
 from tunesmith.services.card import build_card
 from tunesmith.services.card_pages import as_html, as_markdown
 from tunesmith.services.engine import Engine, engine_of
+from tunesmith.services.memory import peak_bytes
 from tunesmith.services.prepare import prepare_dpo, prepare_rft, prepare_sft
 from tunesmith.services.report import write_report
 from tunesmith.services.rollers import roller_of
@@ -193,7 +194,7 @@ def keep(run: RunFolder, spec: AnySpec, engine: Engine, report: StepReport, num_
     for log in report.logs:
         run.write_rollouts(log.name, report.step, log.groups, log.judged, engine.renderer.decode)
     size = run.append_metrics(report.step, report.metrics)
-    run.append_timing(report.step, report.timing)
+    run.append_timing(report.step, report.timing | {"memory/peak_mib": peak_bytes() / 2**20})
     if report.best:
         checkpoints.save_best(run, engine.trainer, report.step)
     last = report.step == num_steps or bool(report.early_stop)
