@@ -31,6 +31,9 @@ from tunesmith.services.store import open_store
 from tunesmith.services.trainers import Trainers
 from tunesmith.services.tuned_models import TunedModels
 
+MOST_GRADER_RUNS = 2
+"""Graders that are tried out at once; more wait."""
+
 
 def create_app(settings: ServerSettings) -> FastAPI:
     """Everything that ``tunesmith serve`` answers.
@@ -60,6 +63,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     }
     app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
     app.state.logins, app.state.curves, app.state.errands = Logins(store), Curves(), Errands()
+    app.state.grader_runs = asyncio.Semaphore(MOST_GRADER_RUNS)
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     app.add_middleware(request_ids.RequestIds)
