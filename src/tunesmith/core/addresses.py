@@ -16,7 +16,9 @@ from tunesmith.core.errors import UserError
 
 Network = IPv4Network | IPv6Network
 PORTS = {"http": 80, "https": 443}
-DISGUISED = tuple(ip_network(n) for n in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96", "fec0::/10"))
+DISGUISED = tuple(
+    ip_network(n) for n in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96", "fec0::/10")
+)
 """Networks that count as global but may lead inside: NAT64, 6to4, Teredo, IPv4 in IPv6, the old site-local ones."""
 
 

@@ -29,7 +29,18 @@ RESULTS = "file-results-"
 COPY_BYTES = 1 << 20
 
 
-@router.post("/files", response_model=None)
+_FORM = {
+    "type": "object",
+    "required": ["file", "purpose"],
+    "properties": {"file": {"type": "string", "format": "binary"}, "purpose": {"type": "string"}},
+}
+
+
+@router.post(
+    "/files",
+    response_model=None,
+    openapi_extra={"requestBody": {"content": {"multipart/form-data": {"schema": _FORM}}}},
+)
 async def create(request: Request, owner: Owner) -> Mapping[str, Any]:
     """Take a file; one that is not JSON lines is refused with the line, and not kept."""
     folder = request.app.state.settings.data_dir

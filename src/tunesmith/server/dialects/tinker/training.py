@@ -77,7 +77,10 @@ async def get_info(request: Request, owner: Owner) -> dict[str, Any]:
     }
 
 
-@router.post("/forward_backward")
+_MESSAGE = {"requestBody": {"required": True, "content": {"application/x-protobuf": {"schema": {"type": "string"}}}}}
+
+
+@router.post("/forward_backward", openapi_extra=_MESSAGE)
 async def forward_backward(request: Request, owner: Owner) -> dict[str, Any]:
     message = wire.ForwardBackwardRequest()
     try:
