@@ -10,6 +10,7 @@ from bench.workload import DPO_PAIRS, KL_BETA, LEARNING_RATE, MAX_TOKENS, PROMPT
 from tunesmith.core.types import Rollout, Row, Score
 from tunesmith.recipes import dpo, rft, sft
 from tunesmith.recipes.report import StepReport
+from tunesmith.rollout.collect import SingleTurn
 from tunesmith.services.engine import Engine, engine_of
 from tunesmith.services.prepare import prepare_dpo, prepare_rft, prepare_sft
 from tunesmith.spec import AnySpec, DpoSpec, RftSpec, SftSpec
@@ -59,8 +60,8 @@ def recipe(spec: AnySpec, engine: Engine) -> AsyncIterator[StepReport]:
     context = engine.model.config.max_positions
     if isinstance(spec, RftSpec):
         prompts = prepare_rft(spec, engine.renderer, context).train
-        grader = InlineGrader()
-        return rft.run(rft.RftJob(spec, prompts, [], engine.renderer, engine.sampler, engine.trainer, grader))
+        roller = SingleTurn(engine.sampler, InlineGrader(), engine.renderer.decode)
+        return rft.run(rft.RftJob(spec, prompts, [], engine.sampler, engine.trainer, roller))
     if isinstance(spec, SftSpec):
         return sft.run(sft.SftJob(spec, prepare_sft(spec, engine.renderer, context).train, [], engine.trainer))
     return dpo.run(dpo.DpoJob(spec, prepare_dpo(spec, engine.renderer, context).train, [], engine.trainer))

@@ -72,6 +72,15 @@ FIREWORKS_NEEDS = (
     "requests==2.34.2",
     "urllib3==2.8.0",
 )
+TRACKERS_NEED = (
+    "mlflow-skinny==3.17.2",
+    "opentelemetry-exporter-otlp-proto-http==1.45.2",
+    "opentelemetry-sdk==1.45.2",
+    "tensorboard==2.21.0",
+    "tensorboardX==2.6.5",
+    "trackio==0.43.0",
+    "wandb==0.31.0",
+)
 ENVIRONMENTS = {
     "base": Environment(needs=TINKER_NEEDS + COOKBOOK_NEEDS),
     "tinker-0.23.4": Environment(("tinker==0.23.4",)),
@@ -81,6 +90,7 @@ ENVIRONMENTS = {
     "cookbook": Environment(("tinker==0.38.0", "tinker-cookbook==0.6.1")),
     "fireworks": Environment(("fireworks-ai==1.2.30",), FIREWORKS_NEEDS),
     "openai": Environment(("openai==3.52.0",), ("jiter==0.16.0",)),
+    "trackers": Environment(needs=TRACKERS_NEED),
 }
 
 

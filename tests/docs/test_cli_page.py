@@ -24,9 +24,9 @@ from tunesmith.spec.load import KINDS
 PAGE = page("cli.md")
 JOBS = "Jobs: rft, sft, dpo"
 SECTIONS = {
+    **{name: name for name in COMMANDS},
     **dict.fromkeys(KINDS, JOBS),
     **dict.fromkeys(("resume", "report", "compare"), "resume, report, compare"),
-    **{name: name for name in "demo eval sample plan dataset evaluator serve status keys db models".split()},
 }
 LEAVES = [" ".join(path) for name in COMMANDS for path in leaves(name)]
 

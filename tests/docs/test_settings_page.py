@@ -38,6 +38,8 @@ def always_allowed(field: Any) -> str:
     if get_origin(kind) is Annotated:  # the bounds of an optional number are inside it
         kind, *inner = get_args(kind)
         metadata += [m for info in inner for m in getattr(info, "metadata", [info])]
+    if get_origin(kind) is list:  # of names, several at once
+        kind = get_args(kind)[0]
     if get_origin(kind) is Literal:
         return ", ".join(get_args(kind))
     if kind in (bool, str):
@@ -56,7 +58,7 @@ def numbers(bounds: dict[str, Any]) -> str:
 def default(field: Any) -> str:
     if field.is_required():
         return "required"
-    return "none" if field.default is None else f"`{show(field.default)}`"
+    return "none" if field.default in (None, []) else f"`{show(field.default)}`"
 
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS)

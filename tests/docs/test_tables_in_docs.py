@@ -9,18 +9,19 @@ from docs.pages import DOCS, ROOT, keys, page, section, table_rows
 
 from tunesmith.data import FORMATS
 from tunesmith.grading import GRADERS, LABELS
-from tunesmith.health import END_RULES, RULES
+from tunesmith.health import END_RULES, RULES, TIME_RULES
 from tunesmith.losses import LOSSES
 from tunesmith.models.config import FAMILIES, ROPE_TYPES
 from tunesmith.server.errors import STATUS
 from tunesmith.server.monitoring import OF_SESSIONS
 from tunesmith.services.rollout_table import SCHEMA
 from tunesmith.services.run_folder import STATES, RunFolder, RunState
+from tunesmith.services.trackers import TRACKERS
 from tunesmith.spec import METHODS
 from tunesmith.spec.bounds import Limits
 
 README = (ROOT / "README.md").read_text("utf-8")
-RULE_NAMES = [rule.__name__ for rule in [*RULES, *END_RULES]]
+RULE_NAMES = [rule.__name__ for rule in [*RULES, *END_RULES, *TIME_RULES]]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,9 @@ def dependencies() -> dict[str, list[str]]:
     groups['To develop (`pip install -e ".[dev]"`)'] = project["optional-dependencies"]["dev"]
     groups['For PostgreSQL (`pip install "tunesmith[postgres]"`)'] = project["optional-dependencies"]["postgres"]
     groups['To benchmark (`pip install -e ".[bench]"`)'] = project["optional-dependencies"]["bench"]
-    assert set(project["optional-dependencies"]) == {"dev", "bench", "postgres"}
+    trackers = [need for name in TRACKERS for need in project["optional-dependencies"][name]]
+    groups['For experiment trackers (`pip install "tunesmith[wandb]"`, and so on)'] = trackers
+    assert set(project["optional-dependencies"]) == {"dev", "bench", "postgres", *TRACKERS}
     return {heading: [re.split(r"[<>=\[]", d)[0] for d in group] for heading, group in groups.items()}
 
 
@@ -87,7 +90,7 @@ def test_the_run_folder_page_names_every_file_that_a_run_writes(finished_run: Ru
         for p in folder.iterdir()
     }
     assert written - known == {"rollouts", "checkpoints"}
-    assert known - written <= {"model", "findings.json"}
+    assert known - written <= {"model", "findings.json", "trackers", "tracker.log"}
 
 
 def test_every_metric_is_documented(finished_run: RunFolder, sft_run: RunFolder, dpo_run: RunFolder) -> None:

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.services.datasets import Datasets
+from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.jobs.job import Job, NewJob
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder
+from tunesmith.services.secrets import Secrets
 from tunesmith.services.store import file_url, open_store
 
 MODEL = "test/tiny"
@@ -33,7 +35,8 @@ class Workplace:
         registry = Registry(self.store)
         registry.add(MODEL, tiny / "model")
         self.datasets = Datasets(self.store, data_dir)
-        self.jobs = Jobs(self.store, self.datasets, registry, data_dir)
+        self.evaluators = Evaluators(self.store, data_dir, Secrets(self.store, data_dir))
+        self.jobs = Jobs(self.store, self.datasets, self.evaluators, registry, data_dir)
         self.max_running = max_running
         self._earlier: list[Workers] = []
         self.restart()
@@ -97,6 +100,7 @@ class Workplace:
         return "\n".join(rows + [log.read_text()[-3000:] for log in self.data_dir.glob("jobs/*/worker.log")])
 
     def close(self) -> None:
+        self.evaluators.close()
         self.scheduler.drain()
         for workers in self._earlier:
             workers.close()

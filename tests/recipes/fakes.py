@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tunesmith.core.ports import GradingError, Weights
-from tunesmith.core.types import Completion, Rollout, Row, SamplingParams, Score
+from tunesmith.core.types import Completion, Prompt, Rollout, Row, SamplingParams, Score
 from tunesmith.recipes import rft
-from tunesmith.rollout.collect import Prompt
+from tunesmith.rollout.collect import SingleTurn
 from tunesmith.spec import RftSpec
 
 
@@ -110,9 +110,10 @@ def prompts(count: int, start: int = 100) -> list[Prompt]:
 def rft_job(rule: Rule, rows: int = 4, heldout: int = 0, **settings: Any) -> rft.RftJob:
     """An RFT job of fakes; its spec is {dataset, evaluator} and ``settings``."""
     spec = RftSpec(**{"dataset": "rows.jsonl", "evaluator": "fake", "limits": "off", **settings})
-    renderer, sampler, trainer = FakeRenderer(), FakeSampler(), FakeTrainer()
+    sampler, trainer = FakeSampler(), FakeTrainer()
     held = prompts(heldout, start=200)
-    return rft.RftJob(spec, prompts(rows), held, renderer, sampler, trainer, FakeGrader(rule))
+    roller = SingleTurn(sampler, FakeGrader(rule), FakeRenderer().decode)
+    return rft.RftJob(spec, prompts(rows), held, sampler, trainer, roller)
 
 
 async def reports(steps) -> list[Any]:

@@ -25,7 +25,7 @@ def test_what_happens_in_a_step():
     assert [r.step for r in reports] == [0, 1, 2]
     assert [name for name, _ in job.trainer.calls] == [
         "publish",
-        *["reference", "forward_backward", "optim_step", "publish"] * 2,
+        *["reference", "forward_backward", "optim_step", "forward", "publish"] * 2,
     ]
     assert [w.version for w in job.sampler.loaded] == [0, 1, 2]
     data, loss, settings, norm = job.trainer.named("forward_backward")[0]

@@ -12,6 +12,7 @@ from tunesmith.core.types import SamplingParams
 from tunesmith.grading import build_grader
 from tunesmith.recipes import rft
 from tunesmith.recipes.rft import RftJob
+from tunesmith.rollout.collect import SingleTurn
 from tunesmith.server.dialects.tinker.sockets import Connection, HttpSampler, HttpTrainer
 from tunesmith.services.demo import demo_spec
 from tunesmith.services.engine import build_engine, engine_of
@@ -21,14 +22,15 @@ from tunesmith.services.prepare import prepare_rft
 STEPS = 2
 
 
-def reports(job):
+def reports(job, decode):
     """Metrics of the first steps, and all that was sampled and scored in them."""
 
     async def run():
         limits = {"timeout_s": job.spec.grader_timeout_s, "memory_mb": job.spec.grader_memory_mb}
         async with build_grader(job.spec.evaluator, **limits) as grader:
             found = []
-            async for report in rft.run(replace(job, grader=grader)):
+            roller = SingleTurn(job.sampler, grader, decode)
+            async for report in rft.run(replace(job, roller=roller)):
                 texts = [r.text for log in report.logs for g in log.groups for r in g.rollouts]
                 found.append((report.metrics, texts))
                 if report.step == STEPS:
@@ -45,11 +47,11 @@ def test_the_rft_recipe(server, tmp_path, method):
     engine = engine_of(spec)
     prompts = prepare_rft(spec, engine.renderer, 4096)
     heldout = prompts.heldout[:8]
-    local = RftJob(spec, prompts.train, heldout, engine.renderer, engine.sampler, engine.trainer, None)
+    local = RftJob(spec, prompts.train, heldout, engine.sampler, engine.trainer, None)
     wire = Connection(server.base_url, server.key)
     trainer = HttpTrainer(wire, "tunesmith/embedded", spec.lora_rank, spec.seed, spec.lora_head)
     remote = replace(local, sampler=HttpSampler(wire), trainer=trainer)
-    here, there = reports(local), reports(remote)
+    here, there = (reports(job, engine.renderer.decode) for job in (local, remote))
     assert here[1][0]["loss/policy"] != 0
     assert there == here
     assert trainer.version == engine.trainer.version == STEPS

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from crash.tiny_jobs import make_data, make_model, settings
 from tunesmith.core.errors import UserError
 from tunesmith.services import worker
 from tunesmith.services.run_folder import RunFolder
+from tunesmith.services.trackers import PACKAGES
+from tunesmith.services.trackers.follow import Follower
 from tunesmith.spec import DpoSpec, RftSpec, SftSpec, build_spec
 
 FIELDS = {"rft": set(RftSpec.model_fields), "sft": set(SftSpec.model_fields), "dpo": set(DpoSpec.model_fields)}
@@ -202,6 +205,35 @@ def grader_memory_mb(jobs):
     )
 
 
+def report_to(jobs):
+    absent = next(name for name, package in PACKAGES.items() if find_spec(package.partition(".")[0]) is None)
+    return refused(jobs, "is not installed", report_to=[absent])
+
+
+def tracker_project(jobs):
+    return told(jobs, tracker_project="mine").project == "mine"
+
+
+def tracker_entity(jobs):
+    return told(jobs, tracker_entity="us").entity == "us"
+
+
+def tracker_run(jobs):
+    return told(jobs, tracker_run="first").name == "first" and told(jobs).name == "run"
+
+
+def told(jobs, **changes):
+    """What a tracker learns of a run when reporting begins."""
+
+    class Opened:
+        def open(self, about):
+            self.about = about
+
+    tracker = Opened()
+    Follower("opened", tracker, jobs.run("sft", **changes))
+    return tracker.about
+
+
 def failing_grader(jobs, body):
     file = jobs.root / "data" / "own_grader.py"
     file.write_text(f"def grade(completion, row):\n    {body}\n")
@@ -214,6 +246,7 @@ OBSERVED: dict[str, Callable[[Jobs], bool]] = {
         *(base_model, dataset, kind, limits, warm_start_from, evaluation_dataset, save_every, output_dir),
         *(skip_bad_rows, max_context_length, max_concurrent_rollouts),
         *(max_grader_error_rate, grader_timeout_s, grader_memory_mb),
+        *(report_to, tracker_project, tracker_entity, tracker_run),
     )
 }
 """Settings whose effect is not in the numbers of a run."""

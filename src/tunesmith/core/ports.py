@@ -14,9 +14,11 @@ from tunesmith.core.types import (
     Completion,
     Datum,
     Floats,
+    Group,
     Ints,
     Metrics,
     Norm,
+    Prompt,
     PromptScores,
     PromptScoring,
     Rollout,
@@ -139,6 +141,21 @@ class GradingError(Exception):
     def __init__(self, label: str, detail: str) -> None:
         super().__init__(f"{label}: {detail}")
         self.label, self.detail = label, detail
+
+
+class Roller(Protocol):
+    """Makes attempts at a prompt and has them judged: one reply each, or whatever a user's code makes of it."""
+
+    async def roll(self, prompt: Prompt, params: SamplingParams, n: int) -> Group:
+        """n attempts, in the order of their numbers; what fails is an attempt with an error.
+
+        Attempt i depends on (weights, prompt, params, i) alone, as far as the user's code lets it.
+        """
+        ...
+
+    def grading_s(self) -> float:
+        """How long the rolls so far waited for gradings alone: from the last that was asked for to its answer."""
+        ...
 
 
 class Renderer(Protocol):

@@ -149,6 +149,16 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """A dataset row, rendered."""
+
+    prompt_id: str
+    row: Row
+    tokens: Ints
+    """[L] ids."""
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """A grader's verdict on one rollout."""
 
@@ -241,6 +251,20 @@ class AdamParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """One proposed change of one setting, and what should come of it."""
+
+    setting: str
+    old: Any
+    new: Any
+    """The value to try; in words where ``by_hand``."""
+    expect: str
+    """What should happen then."""
+    by_hand: bool = False
+    """Only a person can make it: a grader to mend, rows to add."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Something a person should know about a run, with the numbers it rests on and one proposed change."""
 
@@ -249,3 +273,6 @@ class Finding:
     step: int
     saw: str
     advice: str
+    """The change in words."""
+    change: Change | None = None
+    """The same as data."""

@@ -60,3 +60,35 @@ def series(history: History, name: str) -> Series:
     """The metric ``name`` wherever it was measured."""
     points = [(int(line["step"]), line[name]) for line in history if name in line]
     return Series(tuple(step for step, _ in points), tuple(value for _, value in points))
+
+
+WINDOW = 3
+"""Steps that an average or "in a row" spans, so that one odd step proves nothing."""
+CEILING = 0.95
+"""Mean reward from which on a task counts as solved. Rewards are taken to end at 1, as those of built-in graders do."""
+
+
+def recent(history: History, name: str) -> Series:
+    """The newest WINDOW points of a metric, or as many as there are."""
+    return series(history, name).last(WINDOW)
+
+
+def ends(history: History, name: str) -> tuple[float, float] | None:
+    """Averages of a metric's first and last WINDOW points; None while they overlap or where it is not measured."""
+    values = series(history, name)
+    return (values.first(WINDOW).mean(), values.last(WINDOW).mean()) if len(values) >= 2 * WINDOW else None
+
+
+def solved_by(history: History) -> bool:
+    """Rewards of 0 and 1 spread widely even at a mean of 0.98, so the mean alone decides."""
+    mean = recent(history, "rollout/reward_mean")
+    return len(mean) == WINDOW and min(mean.values) >= CEILING
+
+
+def rising(history: History) -> bool:
+    """The mean reward of the newest WINDOW steps is above that of the WINDOW before, by more than noise."""
+    rewards = series(history, "rollout/reward_mean")
+    both = rewards.last(2 * WINDOW)
+    if len(both) < 2 * WINDOW:
+        return True
+    return both.last(WINDOW).mean() - both.first(WINDOW).mean() > max(0.02, rewards.noise())

@@ -3,23 +3,20 @@
 import asyncio
 from collections.abc import Sequence
 
-from tunesmith.core.ports import Grader, Renderer, Sampler
+from tunesmith.core.ports import Roller
 from tunesmith.core.seeds import seed_of
-from tunesmith.core.types import Group, Metrics
+from tunesmith.core.types import Group, Metrics, Prompt
 from tunesmith.recipes.measure import describe
 from tunesmith.recipes.report import RolloutLog
-from tunesmith.rollout.collect import Prompt, collect_group
 from tunesmith.spec import RftSpec
 
 
-async def evaluate(
-    spec: RftSpec, prompts: Sequence[Prompt], renderer: Renderer, sampler: Sampler, grader: Grader
-) -> tuple[Metrics, RolloutLog]:
+async def evaluate(spec: RftSpec, prompts: Sequence[Prompt], roller: Roller) -> tuple[Metrics, RolloutLog]:
     """Score held-out prompts; the seeds are the same at every step, so the noise of sampling mostly cancels."""
 
     async def one(prompt: Prompt) -> Group:
         params = spec.sampling(spec.temperature, seed_of(spec.seed, "eval", prompt.prompt_id))
-        return await collect_group(prompt, sampler, params, spec.eval_samples, grader, renderer.decode)
+        return await roller.roll(prompt, params, spec.eval_samples)
 
     groups = await asyncio.gather(*map(one, prompts))
     return describe(groups, "eval"), RolloutLog(

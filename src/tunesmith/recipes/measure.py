@@ -1,11 +1,20 @@
 """Numbers about a step's rollouts and about how well sampler and trainer agree."""
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean, pstdev
 
 import numpy as np
 
-from tunesmith.core.types import Datum, Floats, Group, Ints, Metrics, Rollout
+from tunesmith.core.types import Datum, Floats, Group, Ints, Metrics, Rollout, Score
+
+PASS = 0.5
+"""Reward from which on an attempt counts as passed."""
+BARS = ("none", "few", "half", "most", "all")
+"""Of the histogram of pass rates: 0, up to 1/4, below 3/4, below 1, and 1."""
+EDGES = (0.0, 0.25, np.nextafter(0.75, 0), np.nextafter(1.0, 0))
+"""Highest pass rate of each bar but the last."""
 
 
 def describe(groups: Sequence[Group], room: str) -> Metrics:
@@ -25,14 +34,49 @@ def describe(groups: Sequence[Group], room: str) -> Metrics:
         f"{room}/tokens": float(sum(lengths)),
         f"{room}/repetition_mean": fmean(_repetition(r) for r in rollouts),
         f"{room}/distinct_share": len({r.text for r in rollouts}) / len(rollouts),
+        f"{room}/top_text_share": max(Counter(r.text for r in rollouts).values()) / len(rollouts),
         f"{room}/entropy": -fmean(float(s.logprobs[s.sampled].mean()) for r in rollouts for s in r.segments),
     }
     if scores:
         rewards = [s.reward for s in scores]
         out |= {f"{room}/reward_mean": fmean(rewards), f"{room}/reward_std": pstdev(rewards)}
         out |= {f"{room}/reward_min": min(rewards), f"{room}/reward_max": max(rewards)}
-        out |= _parts([s.parts for s in scores]) if room == "rollout" else {}
+        out |= _pass_rates(groups, room)
+        out |= _parts([s.parts for s in scores]) | _shares(scores) if room == "rollout" else {}
+        out |= _unstable(groups, room)
     return out
+
+
+def _pass_rates(groups: Sequence[Group], room: str) -> Metrics:
+    """The histogram of pass rates: share of groups of which none, few, half, most or all attempts score 0.5 or more."""
+    rates = [fmean(rewards) for g in groups if (rewards := [float(reward >= PASS) for _, reward in _scored(g)])]
+    bars = Counter(BARS[bisect_left(EDGES, rate)] for rate in rates)
+    return {f"{room}/pass_{bar}": bars[bar] / len(rates) for bar in BARS}
+
+
+def _unstable(groups: Sequence[Group], room: str) -> Metrics:
+    """Of the texts that came up twice in a group, the share that was scored differently; nothing without any."""
+    moods: list[bool] = []
+    for g in groups:
+        rewards: dict[str, list[float]] = {}
+        for text, reward in _scored(g):
+            rewards.setdefault(text, []).append(reward)
+        moods += [max(same) != min(same) for same in rewards.values() if len(same) > 1]
+    return {f"{room}/unstable_share": fmean(moods)} if moods else {}
+
+
+def _shares(scores: Sequence[Score]) -> Metrics:
+    """``part/<name>/share``: a weighted part's covariance with the reward over the reward's variance; they sum to 1."""
+    rewards = np.array([s.reward for s in scores])
+    variance = float(rewards.var())
+    names = sorted({n for s in scores for n in s.parts if n.endswith("/weighted")})
+    if variance == 0 or len(names) < 2:
+        return {}
+    columns = {n: np.array([s.parts.get(n, 0.0) for s in scores]) for n in names}
+    return {
+        f"part/{n.removesuffix('/weighted')}/share": float(((c - c.mean()) * rewards).mean()) / variance
+        for n, c in columns.items()
+    }
 
 
 def _parts(parts: Sequence[Metrics]) -> Metrics:
@@ -44,8 +88,13 @@ def _parts(parts: Sequence[Metrics]) -> Metrics:
     return out
 
 
+def _scored(group: Group) -> list[tuple[str, float]]:
+    """(text, reward) of every graded attempt."""
+    return [(r.text, r.score.reward) for r in group.rollouts if r.score is not None]
+
+
 def _has_signal(group: Group) -> bool:
-    rewards = [r.score.reward for r in group.rollouts if r.score is not None]
+    rewards = [reward for _, reward in _scored(group)]
     return len(rewards) > 1 and max(rewards) != min(rewards)
 
 
@@ -73,3 +122,18 @@ def gap(data: Sequence[Datum], trainer: Sequence[Floats]) -> Metrics:
         "gap/mean": float(distance.mean()),
         "kl_sample_train": float((q - p).mean()),
     }
+
+
+def step_kl(data: Sequence[Datum], after: Sequence[Floats]) -> Metrics:
+    """kl_post_train: how far a step's updates moved the policy from the one that sampled it, nats per token.
+
+    Args:
+        after: log-probabilities of the data under the updated weights.
+
+    The mean of r - ln r - 1 over sampled tokens with r = after / sampled, an estimate of KL(sampled || after).
+    """
+    d = np.concatenate(
+        [(t - x.logprobs)[x.weights != 0] for x, t in zip(data, after, strict=True) if x.logprobs is not None]
+    )
+    d = np.minimum(d.astype(np.float64), 20.0)
+    return {"kl_post_train": float((np.expm1(d) - d).mean())}

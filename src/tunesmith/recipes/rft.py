@@ -6,17 +6,21 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from tunesmith.core.errors import JobStopped
-from tunesmith.core.ports import Grader, Renderer, Sampler, Trainer
+from tunesmith.core.ports import Roller, Sampler, Trainer
 from tunesmith.core.seeds import seed_of
-from tunesmith.core.types import Datum, Group, Metrics
+from tunesmith.core.types import Datum, Group, Metrics, Prompt
 from tunesmith.grading.error_report import top_errors
 from tunesmith.recipes.assemble import assemble, norm_of, updates, with_reference
 from tunesmith.recipes.evaluate import evaluate
-from tunesmith.recipes.measure import describe, gap
+from tunesmith.recipes.measure import describe, gap, step_kl
 from tunesmith.recipes.report import RolloutLog, StepReport, add, mean_over
 from tunesmith.recipes.schedule import due, learning_rate, schedule
-from tunesmith.rollout.collect import Prompt, collect_group
 from tunesmith.spec import RftSpec
+
+AFTER = 16
+"""Sequences of a step that are scored once more after its updates."""
+TOLD_OF_LAST = ("policy/clip_share", "policy/ratio_mean")
+"""Metrics that are also kept of a step's last update alone: there its rollouts are oldest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,9 @@ class RftJob:
     spec: RftSpec
     prompts: Sequence[Prompt]
     heldout: Sequence[Prompt]
-    renderer: Renderer
     sampler: Sampler
     trainer: Trainer
-    grader: Grader
+    roller: Roller
 
     @property
     def num_steps(self) -> int:
@@ -51,7 +54,7 @@ async def run(job: RftJob, after: int = -1, state: Mapping[str, float] | None = 
         began = perf_counter()
         groups = await _collect(job, plan.step, plan.items)
         _refuse_failing_grader(groups, job.spec.max_grader_error_rate)
-        sampled = perf_counter()
+        sampled, grading_s = perf_counter(), job.roller.grading_s()
         assembled = assemble(groups, job.spec.advantage_clip)
         metrics = describe(groups, "rollout") | {"epoch": float(plan.epoch)}
         metrics |= _train(job, plan.step, assembled.data)
@@ -59,7 +62,7 @@ async def run(job: RftJob, after: int = -1, state: Mapping[str, float] | None = 
         signal += metrics["rollout/groups_with_signal"]
         stop = _no_signal(plan.epoch, len(job.prompts)) if plan.ends_epoch and not signal else ""
         signal = 0.0 if plan.ends_epoch else signal
-        timing = _timing(metrics, sampled - began, perf_counter() - sampled)
+        timing = _timing(metrics, sampled - began, perf_counter() - sampled) | {"time/grade_s": grading_s}
         log = RolloutLog("step", groups, assembled.judged)
         report = StepReport(plan.step, metrics, timing, (log,), {"signal_in_epoch": signal}, early_stop=stop)
         if due(job.spec, plan.step, job.num_steps) or stop:
@@ -72,14 +75,16 @@ async def _collect(job: RftJob, step: int, chunk: Sequence[Prompt]) -> list[Grou
 
     async def one(prompt: Prompt) -> Group:
         params = spec.sampling(temperature, seed_of(spec.seed, "rollout", step, prompt.prompt_id))
-        n = spec.response_candidates_count
-        return await collect_group(prompt, job.sampler, params, n, job.grader, job.renderer.decode)
+        return await job.roller.roll(prompt, params, spec.response_candidates_count)
 
     return list(await asyncio.gather(*map(one, chunk)))
 
 
 def _train(job: RftJob, step: int, data: Sequence[Datum]) -> Metrics:
-    """All updates of one chunk; metrics of the loss are means over them, the gap is that of the first."""
+    """All updates of one chunk; metrics of the loss are means over them, the gap is that of the first.
+
+    What tells of stale rollouts is also told of the last update alone.
+    """
     spec, trainer, loss = job.spec, job.trainer, job.spec.loss()
     if not data:
         return {"optim/updates": 0.0}
@@ -88,16 +93,19 @@ def _train(job: RftJob, step: int, data: Sequence[Datum]) -> Metrics:
     totals: Metrics = {}
     agreement: Metrics = {}
     plan = updates(data, spec.batch_size, spec.gradient_accumulation_steps)
+    last: Metrics = {}
     for passes in plan:
-        norm, scored = norm_of(passes), []
+        norm, scored, last = norm_of(passes), [], {}
         for batch in passes:
             metrics, logprobs = trainer.forward_backward(batch, "policy", {"cfg": loss}, norm)
             scored += logprobs
-            totals = add(totals, metrics)
+            totals, last = add(totals, metrics), add(last, metrics)
         agreement = agreement or gap([d for batch in passes for d in batch], scored)
         rate = learning_rate(spec, trainer.version, step, job.num_steps)
         totals = add(totals, trainer.optim_step(spec.adam(rate)))
-    return mean_over(totals, len(plan)) | agreement | {"optim/updates": float(len(plan))}
+    totals = mean_over(totals, len(plan)) | agreement | {"optim/updates": float(len(plan))}
+    totals |= {f"{name}_last": value for name, value in last.items() if name in TOLD_OF_LAST}
+    return totals | step_kl(data[:AFTER], trainer.forward(data[:AFTER]))
 
 
 async def _evaluated(job: RftJob, report: StepReport) -> StepReport:
@@ -107,7 +115,7 @@ async def _evaluated(job: RftJob, report: StepReport) -> StepReport:
     if report.step:
         metrics["optim/weight_change"] = job.trainer.weight_change()
     if job.heldout:
-        scores, log = await evaluate(job.spec, job.heldout, job.renderer, job.sampler, job.grader)
+        scores, log = await evaluate(job.spec, job.heldout, job.roller)
         metrics, logs = metrics | scores, (*logs, log)
     timing = report.timing | {"time/eval_s": perf_counter() - began}
     return replace(report, metrics=metrics, logs=logs, timing=timing)

@@ -2,32 +2,30 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from tunesmith.core.ports import Grader, GradingError, Sampler
-from tunesmith.core.types import Completion, Group, Ints, Rollout, Row, SamplingParams, Segment
+from tunesmith.core.types import Completion, Group, Ints, Prompt, Rollout, Row, SamplingParams, Segment
+from tunesmith.rollout.stopwatch import Stopwatch
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A dataset row, rendered."""
+class SingleTurn:
+    """The ``Roller`` of graders: an attempt is one reply to the prompt."""
 
-    prompt_id: str
-    row: Row
-    tokens: Ints
-    """[L] ids."""
+    def __init__(self, sampler: Sampler, grader: Grader, decode: Callable[[Ints], str]) -> None:
+        self.sampler, self.grader, self.decode = sampler, Stopwatch(grader), decode
 
+    def grading_s(self) -> float:
+        return self.grader.waited_s()
 
-async def collect_group(
-    prompt: Prompt, sampler: Sampler, params: SamplingParams, n: int, grader: Grader, decode: Callable[[Ints], str]
-) -> Group:
-    """n attempts at one prompt, each graded as soon as all are sampled."""
-    completions = await sampler.sample(prompt.tokens, params, n)
-    attempts = [single_turn(prompt.tokens, c, params.temperature, decode) for c in completions]
-    graded = await asyncio.gather(*(grade(a, prompt.row, grader) for a in attempts))
-    return Group(prompt.prompt_id, prompt.row, tuple(graded))
+    async def roll(self, prompt: Prompt, params: SamplingParams, n: int) -> Group:
+        """n attempts at one prompt, each graded as soon as all are sampled."""
+        completions = await self.sampler.sample(prompt.tokens, params, n)
+        attempts = [single_turn(prompt.tokens, c, params.temperature, self.decode) for c in completions]
+        graded = await asyncio.gather(*(grade(a, prompt.row, self.grader) for a in attempts))
+        return Group(prompt.prompt_id, prompt.row, tuple(graded))
 
 
 def single_turn(prompt: Ints, c: Completion, temperature: float, decode: Callable[[Ints], str]) -> Rollout:

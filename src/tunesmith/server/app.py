@@ -7,16 +7,18 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from tunesmith import __version__
-from tunesmith.server import errors, files, hub, monitoring, openapi, request_ids
+from tunesmith.server import errors, files, hub, monitoring, openapi, request_ids, signed
 from tunesmith.server.dialects import fireworks, openai, tinker, tunesmith
 from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.deployments import Deployments
+from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
 from tunesmith.services.keys import Keys
+from tunesmith.services.records import Records
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
 from tunesmith.services.secrets import Secrets
@@ -47,13 +49,21 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.tuned_models = TunedModels(store, app.state.registry, settings.data_dir / "tuned")
     app.state.deployments = Deployments(store, app.state.registry, app.state.tuned_models)
     app.state.secrets = Secrets(store, settings.data_dir)
+    app.state.users = Records(store, "users", "user")
+    app.state.evaluation_jobs = Records(store, "evaluationJobs", "evaluation job")
     app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
-    app.state.jobs = Jobs(store, app.state.datasets, app.state.registry, settings.data_dir)
+    app.state.evaluators = Evaluators(store, settings.data_dir, app.state.secrets)
+    app.state.receivers = {
+        "evaluators": app.state.evaluators.upload,
+        "datasets": lambda owner, name, _filename: app.state.datasets.upload(owner, name),
+    }
+    app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     app.add_middleware(request_ids.RequestIds)
     _include_dialects(app)
     app.include_router(files.router)
+    app.include_router(signed.router)
     openapi.install(app)
     # Last, because it lives at the root.
     app.include_router(hub.router)
@@ -80,8 +90,10 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url)
     scheduler = Scheduler(state.jobs, workers, settings.max_running_jobs)
     await scheduler.start()
+    state.evaluators.go_on()
     try:
         yield
     finally:
+        state.evaluators.close()
         await asyncio.gather(scheduler.stop(), state.sessions.stop())
         app.state.store.close()

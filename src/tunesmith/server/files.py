@@ -2,14 +2,15 @@
 
 import hashlib
 import hmac
+import os
+from contextlib import suppress
 from pathlib import Path
-from secrets import token_bytes
+from secrets import token_bytes, token_hex
 from time import time
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 
-from tunesmith.core.durable import write_file
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.server.errors import refusal
 
@@ -27,7 +28,7 @@ def link(request: Request, file: Path) -> str:
     folder = request.app.state.settings.data_dir.resolve()
     relative = file.resolve().relative_to(folder).as_posix()
     until = expiry()
-    signature = _signature(_secret(folder), relative, until)
+    signature = sign(secret_of(request), relative, until)
     return f"{str(request.base_url).rstrip('/')}/tunesmith/v1/files/{until}/{signature}/{relative}"
 
 
@@ -35,7 +36,7 @@ def link(request: Request, file: Path) -> str:
 async def get_file(request: Request, until: int, signature: str, relative: str) -> FileResponse:
     """One file, whole or in part."""
     folder = request.app.state.settings.data_dir.resolve()
-    wanted = _signature(_secret(folder), relative, until)
+    wanted = sign(secret_of(request), relative, until)
     if not hmac.compare_digest(wanted.encode(), signature.encode()) or until < time():
         expired = UserError("address", "is not signed by this server, or is too old", "Ask for the addresses again")
         raise refusal(403, expired)
@@ -45,14 +46,22 @@ async def get_file(request: Request, until: int, signature: str, relative: str) 
     return FileResponse(file)
 
 
-def _signature(secret: bytes, relative: str, until: int) -> str:
-    return hmac.new(secret, f"{until}:{relative}".encode(), hashlib.sha256).hexdigest()
+def sign(secret: bytes, signed: str, until: int) -> str:
+    """Of a text, good until a time in seconds since 1970."""
+    return hmac.new(secret, f"{until}:{signed}".encode(), hashlib.sha256).hexdigest()
 
 
-def _secret(folder: Path) -> bytes:
+def secret_of(request: Request) -> bytes:
     """Made at first use; who has it can read every file, so nobody but the server's user may."""
+    folder: Path = request.app.state.settings.data_dir
     file = folder / "links.key"
     if not file.is_file():
-        write_file(file, token_bytes(32))
-        file.chmod(0o600)
+        temporary = file.with_name(f".{file.name}-{token_hex(4)}")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as f:
+            f.write(token_bytes(32))
+        # Unlike a renaming, a link never replaces the secret that another request has made meanwhile.
+        with suppress(FileExistsError):
+            os.link(temporary, file)
+        temporary.unlink()
     return file.read_bytes()

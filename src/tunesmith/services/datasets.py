@@ -95,8 +95,8 @@ class Dataset:
 class Incoming:
     """A file while it arrives."""
 
-    def __init__(self, path: Path, most: int) -> None:
-        self.file, self._most, self.num_bytes = path.open("wb"), most, 0
+    def __init__(self, path: Path, most: int, what: str = "dataset") -> None:
+        self.file, self._most, self._what, self.num_bytes = path.open("wb"), most, what, 0
 
     def write(self, data: bytes) -> None:
         """
@@ -105,7 +105,7 @@ class Incoming:
         """
         self.num_bytes += len(data)
         if self.num_bytes > self._most:
-            raise UserError("dataset", f"is larger than {self._most:,} bytes", "Split it, or raise the server's limit")
+            raise UserError(self._what, f"is larger than {self._most:,} bytes", "Split it, or raise the server's limit")
         self.file.write(data)
 
 
@@ -216,12 +216,14 @@ class Datasets:
             rows = db.scalars(those.order_by(by, DatasetRow.id).limit(limit).offset(offset))
             return [_shown(row) for row in rows], total
 
-    def rename(self, owner: str, dataset_id: str, display_name: str) -> Dataset:
+    def rename(self, owner: str, dataset_id: str, display_name: str, asked: Mapping[str, Any] | None = None) -> Dataset:
+        """Change what people read of a dataset, and the request that is shown again where one is given."""
         check_display_name(display_name)
         self._row(owner, dataset_id)
         with self._store.begin() as db:
             row = db.get_one(DatasetRow, (owner, dataset_id))
             row.display_name, row.updated_at = display_name, utc_now()
+            row.asked = row.asked if asked is None else dict(asked)
             return _shown(row)
 
     def delete(self, owner: str, dataset_id: str) -> None:

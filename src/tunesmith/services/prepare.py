@@ -10,11 +10,10 @@ import numpy as np
 from tunesmith.core.errors import UserError
 from tunesmith.core.ports import Renderer
 from tunesmith.core.shift import sequence_to_datum
-from tunesmith.core.types import Datum
+from tunesmith.core.types import Datum, Prompt
 from tunesmith.data import DpoRow, Problem, Report, RftRow, Row, SftRow, carve_out, load_rows
 from tunesmith.data.split import FEWEST
 from tunesmith.recipes.dpo import Pair
-from tunesmith.rollout.collect import Prompt
 from tunesmith.spec import DpoSpec, RftSpec, SftSpec, TrainSpec
 
 R = TypeVar("R", bound=Row)

@@ -19,7 +19,7 @@ import yaml
 from tunesmith import __version__
 from tunesmith.core import durable
 from tunesmith.core.errors import Conflict, JobStopped, NotFound, UserError, unknown
-from tunesmith.core.types import Finding, Group, Ints, Metrics
+from tunesmith.core.types import Change, Finding, Group, Ints, Metrics
 from tunesmith.services import rollout_table
 from tunesmith.services.rollout_table import Judgement
 
@@ -200,7 +200,7 @@ class RunFolder:
         durable.write_json(self._file("findings.json"), [asdict(finding) for finding in findings])
 
     def findings(self) -> list[Finding]:
-        return [Finding(**finding) for finding in self._json("findings.json", [])]
+        return [_finding(finding) for finding in self._json("findings.json", [])]
 
     def write_card(self, card: Mapping[str, Any]) -> None:
         durable.write_json(self._file("card.json"), dict(card))
@@ -280,6 +280,11 @@ def _line(step: int, metrics: Mapping[str, float]) -> str:
             mend = "Lower learning_rate, or look at this step's rollouts; the run can be resumed from its checkpoint"
             raise JobStopped(name, f"is {value} at step {step}, which no metric may be", mend)
     return json.dumps({"step": step, **values}, allow_nan=False)
+
+
+def _finding(stored: dict[str, Any]) -> Finding:
+    change = stored.get("change")
+    return Finding(**{**stored, "change": Change(**change) if change else None})
 
 
 def _now() -> str:

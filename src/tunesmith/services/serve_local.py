@@ -9,12 +9,12 @@ from typing import Any
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import Completion, SamplingParams
-from tunesmith.grading import build_grader
 from tunesmith.recipes.evaluate import evaluate
 from tunesmith.services import names
 from tunesmith.services.card import mean_interval
 from tunesmith.services.engine import Engine, build_engine
 from tunesmith.services.prepare import prepare_rft
+from tunesmith.services.rollers import roller_of
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.spec import RftSpec, build_spec
 
@@ -80,9 +80,8 @@ def evaluate_model(name: str, settings: dict[str, Any]) -> Evaluation:
     prompts = prepare_rft(spec, engine.renderer, engine.model.config.max_positions)
 
     async def score() -> Any:
-        workers = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
-        async with workers as grader:
-            return await evaluate(spec, prompts.train, engine.renderer, engine.sampler, grader)
+        async with roller_of(spec, engine.sampler, engine.renderer) as roller:
+            return await evaluate(spec, prompts.train, roller)
 
     metrics, log = asyncio.run(score())
     per_row = [[r.score.reward for r in g.rollouts if r.score] for g in log.groups]

@@ -16,7 +16,7 @@ from tunesmith.data import RftRow, load_rows
 from tunesmith.grading import build_grader
 from tunesmith.grading.error_report import top_errors
 from tunesmith.grading.forecast import advise_signal, expected_signal_share, histogram
-from tunesmith.rollout.collect import collect_group, grade
+from tunesmith.rollout.collect import SingleTurn, grade
 from tunesmith.services.engine import build_engine
 from tunesmith.services.names import base_model
 from tunesmith.services.prepare import prepare_rft
@@ -58,13 +58,11 @@ def try_grader(spec: RftSpec, rows: int, sample: bool) -> Trial:
 async def _sampled(spec: RftSpec, rows: int) -> Trial:
     engine = build_engine(base_model(spec.base_model), lora_rank=8, max_rows=spec.concurrency())
     prompts = prepare_rft(spec, engine.renderer, engine.model.config.max_positions).train[:rows]
-    n, decode = spec.response_candidates_count, engine.renderer.decode
+    n = spec.response_candidates_count
     pool = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
     async with pool as grader:
-        tasks = [
-            collect_group(p, engine.sampler, spec.sampling(spec.temperature, seed_of("try", i)), n, grader, decode)
-            for i, p in enumerate(prompts)
-        ]
+        roller = SingleTurn(engine.sampler, grader, engine.renderer.decode)
+        tasks = [roller.roll(p, spec.sampling(spec.temperature, seed_of("try", i)), n) for i, p in enumerate(prompts)]
         groups = await asyncio.gather(*tasks)
         stats = pool.stats()
     rates = _pass_rates(groups)

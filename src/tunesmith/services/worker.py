@@ -3,15 +3,14 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from tunesmith.core import durable
 from tunesmith.core.errors import Conflict, JobStopped, UserError
 from tunesmith.core.types import Finding
-from tunesmith.grading import build_grader
 from tunesmith.health.rules import examine
 from tunesmith.recipes import dpo, rft, sft
 from tunesmith.recipes.report import StepReport
@@ -20,7 +19,9 @@ from tunesmith.services.card import build_card
 from tunesmith.services.engine import Engine, engine_of
 from tunesmith.services.prepare import prepare_dpo, prepare_rft, prepare_sft
 from tunesmith.services.report import write_report
+from tunesmith.services.rollers import roller_of
 from tunesmith.services.run_folder import RUNS, RunFolder
+from tunesmith.services.trackers.companion import check_installed, reported
 from tunesmith.spec import AnySpec, DpoSpec, RftSpec, build_spec
 
 Steps = AsyncIterator[StepReport]
@@ -64,17 +65,19 @@ def resume(run: RunFolder, watcher: Watcher = SILENT) -> RunFolder:
 
 
 async def _guarded(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool) -> RunFolder:
-    """Whatever ends the job, its state says so and why."""
-    try:
-        await _work(run, spec, watcher, resumed)
-    except asyncio.CancelledError:
-        _record(run, "PAUSED", "interrupted by the user")
-        raise
-    except Exception as e:
-        if durable.is_disk_full(e):
-            raise _disk_full(run) from e
-        _record(run, "FAILED", str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}")
-        raise
+    """Whatever ends the job, its state says so and why; trackers are told last."""
+    check_installed(spec.report_to)
+    with ExitStack() as trackers:
+        try:
+            await _work(run, spec, watcher, resumed, trackers)
+        except asyncio.CancelledError:
+            _record(run, "PAUSED", "interrupted by the user")
+            raise
+        except Exception as e:
+            if durable.is_disk_full(e):
+                raise _disk_full(run) from e
+            _record(run, "FAILED", str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}")
+            raise
     return run
 
 
@@ -101,7 +104,7 @@ def _record(run: RunFolder, state: str, reason: str) -> None:
         pass  # a full disk: the caller is told the same in words
 
 
-async def _work(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool) -> None:
+async def _work(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool, trackers: ExitStack) -> None:
     async with AsyncExitStack() as stack:
         if resumed:
             stack.enter_context(run.exclusive())
@@ -119,6 +122,7 @@ async def _work(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool) 
             run.create(spec.model_dump(), spec.kind)
             stack.enter_context(run.exclusive())
         run.set_state("RUNNING", num_steps=recipe.num_steps, step=max(after, 0))
+        trackers.enter_context(reported(run, spec.report_to))
         for note in notes:
             run.log(note)
         watcher.started(run, recipe.num_steps, notes)
@@ -162,9 +166,8 @@ async def recipe_of(
     context = engine.model.config.max_positions
     if isinstance(spec, RftSpec):
         prompts = prepare_rft(spec, engine.renderer, context)
-        pool = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
-        grader, held = await stack.enter_async_context(pool), prompts.heldout[:heldout]
-        job = rft.RftJob(spec, prompts.train, held, engine.renderer, engine.sampler, engine.trainer, grader)
+        roller = await stack.enter_async_context(roller_of(spec, engine.sampler, engine.renderer))
+        job = rft.RftJob(spec, prompts.train, prompts.heldout[:heldout], engine.sampler, engine.trainer, roller)
         steps = rft.run(job, after, state)
         return Recipe(steps, job.num_steps, list(prompts.notes), len(prompts.train), len(prompts.heldout))
     if isinstance(spec, DpoSpec):
@@ -198,12 +201,14 @@ def keep(run: RunFolder, spec: AnySpec, engine: Engine, report: StepReport, num_
 
 
 def _examine(run: RunFolder, spec: AnySpec, watcher: Watcher, finished: bool) -> None:
-    known = {(f.rule, f.level) for f in run.findings()}
-    findings = examine(run.metrics(), spec.model_dump(), finished)
+    """Findings stay pinned to the step where they arose, and say what they see now."""
+    arose = {(f.rule, f.level): f.step for f in run.findings()}
+    found = examine(run.metrics(), spec.model_dump(), finished)
+    findings = [replace(f, step=arose.get((f.rule, f.level), f.step)) for f in found]
     if findings != run.findings():
         run.write_findings(findings)
     for finding in findings:
-        if (finding.rule, finding.level) not in known:
+        if (finding.rule, finding.level) not in arose:
             watcher.found(finding)
 
 

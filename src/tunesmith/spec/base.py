@@ -16,6 +16,15 @@ def count_of(value: Any) -> Any:
 
 
 Tokens = Annotated[int, BeforeValidator(count_of)]
+TrackerName = Literal["wandb", "mlflow", "tensorboard", "trackio", "otel"]
+
+
+def names_of(value: Any) -> Any:
+    """'a,b' is [a, b], alone and within a list, so that a flag can be given once or several times."""
+    parts = [value] if isinstance(value, str) else value
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        return value
+    return [name.strip() for part in parts for name in part.split(",") if name.strip()]
 
 
 class Spec(BaseModel):
@@ -77,6 +86,14 @@ class TrainSpec(Spec):
     """Decoupled weight decay."""
     grad_clip: Annotated[float, Field(ge=0)] = 1.0
     """Largest L2 norm of the accumulated gradient; 0 is off."""
+    report_to: Annotated[list[TrackerName], BeforeValidator(names_of)] = []
+    """Experiment trackers to report to: wandb, mlflow, tensorboard, trackio, otel; several with commas."""
+    tracker_project: str = "tunesmith"
+    """Project, or experiment, of the run at its trackers."""
+    tracker_entity: str | None = None
+    """Team or user at a tracker that has them."""
+    tracker_run: str | None = None
+    """Name of the run at its trackers; default the run folder's."""
 
     @model_validator(mode="after")
     def _within_limits(self) -> "TrainSpec":

@@ -9,8 +9,8 @@ import pytest
 
 from tunesmith.core.errors import UserError
 from tunesmith.grading.evaluator import parse_evaluators
+from tunesmith.server.dialects.multipart import Form, read_form
 from tunesmith.server.dialects.openai.graders import evaluators
-from tunesmith.server.dialects.openai.multipart import Form, read_form
 
 TYPE = 'multipart/form-data; boundary="xyz"'
 CONTENT = b'{"a": 1}\r\n--xy\r\n\r\n--xy-not\r\n{"b": 2}\n'

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from tunesmith.core.errors import Conflict, NotFound, UserError, unknown
 from tunesmith.core.types import Finding, Metrics
 from tunesmith.services.datasets import Datasets, check_display_name
+from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.jobs.job import Job, JobEvent, NewJob, check_beginning, check_name, shown, shown_event
 from tunesmith.services.jobs.moves import ENDED, STATES, State, locked, move, note
 from tunesmith.services.jobs.progress import Progress, progress_of
@@ -23,7 +24,7 @@ from tunesmith.services.jobs.specs import Folders, Specs, check_evaluator
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.store import Store, utc_now
-from tunesmith.spec import AnySpec
+from tunesmith.spec import AnySpec, RftSpec
 
 ORDERS = {
     "created_at": JobRow.created_at,
@@ -36,11 +37,13 @@ ORDERS = {
 class Jobs:
     """All jobs of a server; an owner sees only its own. Jobs are found by id, or by name and kind."""
 
-    def __init__(self, store: Store, datasets: Datasets, registry: Registry, data_dir: Path) -> None:
+    def __init__(
+        self, store: Store, datasets: Datasets, evaluators: Evaluators, registry: Registry, data_dir: Path
+    ) -> None:
         self.store, self.datasets = store, datasets
         self.folders = Folders(data_dir / "jobs")
         self.results = Results(store, registry, data_dir)
-        self.specs = Specs(datasets, registry, self.results, self.folders)
+        self.specs = Specs(datasets, registry, self.results, self.folders, evaluators)
         store.create_tables()
 
     def create(self, owner: str, new: NewJob, *, idempotency_key: str | None = None, retry: bool = False) -> Job:
@@ -284,7 +287,8 @@ class Jobs:
     def _check(self, row: JobRow, new: NewJob) -> tuple[Iterable[str], bool]:
         """(warnings, whether the datasets are checked too)."""
         spec = self.specs.build(row.owner, row.id, new)
-        check_evaluator(spec, new.user_code)
+        if isinstance(spec, RftSpec):
+            check_evaluator(new.settings["evaluator"], new.user_code)
         self.results.check_free(row.owner, row.output_model)
         quick = all(self.datasets.quick(row.owner, d, row.kind) for d in _datasets(row))
         if quick:

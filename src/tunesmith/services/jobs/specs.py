@@ -1,20 +1,23 @@
 """From a job's row to the spec that its worker runs: names become folders here, and a client's paths are refused."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.grading import GRADERS
 from tunesmith.grading.answers import Folder
 from tunesmith.grading.evaluator import BuiltinTarget, FileTarget, parse_evaluators
+from tunesmith.grading.projects import manifest
+from tunesmith.grading.projects.manifest import PROJECT
 from tunesmith.services.datasets import Datasets
+from tunesmith.services.evaluators import PREFIX, Evaluators
 from tunesmith.services.jobs.job import Job, NewJob
 from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.registry import EMBEDDED, Registry
 from tunesmith.services.run_folder import RunFolder
-from tunesmith.spec import AnySpec, RftSpec, build_spec
+from tunesmith.spec import AnySpec, build_spec
 
 OURS = ("dataset", "evaluation_dataset", "output_dir")
 """Settings of a spec that a job on a server has elsewhere."""
@@ -37,15 +40,18 @@ class Folders:
 class Specs:
     """Makes specs of jobs."""
 
-    def __init__(self, datasets: Datasets, registry: Registry, results: Results, folders: Folders) -> None:
+    def __init__(
+        self, datasets: Datasets, registry: Registry, results: Results, folders: Folders, evaluators: Evaluators
+    ) -> None:
         self._datasets, self._registry, self._results, self._folders = datasets, registry, results, folders
+        self._evaluators = evaluators
 
     def build(self, owner: str, job_id: str, job: NewJob | Job | JobRow) -> AnySpec:
         """
         Raises:
             UserError: a setting that is refused; names it.
-            NotFound: the base model, a dataset, or what to start from.
-            Conflict: a dataset is not READY.
+            NotFound: the base model, a dataset, an evaluator, or what to start from.
+            Conflict: a dataset is not READY, or an evaluator is not ACTIVE.
         """
         settings = dict(job.settings)
         for name in OURS:
@@ -59,8 +65,17 @@ class Specs:
         settings["dataset"] = str(self._datasets.file(owner, job.dataset))
         if job.evaluation_dataset is not None:
             settings["evaluation_dataset"] = str(self._datasets.file(owner, job.evaluation_dataset))
+        if str(settings.get("evaluator")).startswith(PREFIX):
+            settings |= self._uploaded(owner, settings)
         settings["output_dir"] = str(self._folders.run(job_id).path)
         return build_spec(settings, job.kind)
+
+    def _uploaded(self, owner: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """What an uploaded evaluator decides: where it is, and how many rollouts it bears unless the job says."""
+        folder = self._evaluators.resolve(owner, str(settings["evaluator"]).removeprefix(PREFIX))
+        most = manifest.read(folder).traits.max_concurrent_rollouts
+        given = settings.get("max_concurrent_rollouts")
+        return {"evaluator": f"{PROJECT}{folder}", "max_concurrent_rollouts": most if given is None else given}
 
     def _base_model(self, owner: str, name: str) -> Path:
         try:
@@ -70,18 +85,23 @@ class Specs:
             raise
 
 
-def check_evaluator(spec: AnySpec, user_code: bool) -> None:
+def check_evaluator(evaluator: object, user_code: bool) -> None:
     """Refuse graders that are not there, and files where a client named them.
+
+    Args:
+        evaluator: as the client gave it; ``uploaded:<id>`` was looked up already.
 
     Raises:
         UserError: an evaluator that cannot be read, or a file.
     """
-    if not isinstance(spec, RftSpec):
+    strings = [str(e) for e in (evaluator if isinstance(evaluator, list) else [evaluator])]
+    if any(text.startswith(PREFIX) for text in strings):
+        if len(strings) > 1:
+            raise UserError("evaluator", "sums an uploaded evaluator with others", "Name it alone: its code can add up")
         return
-    strings: Sequence[str] = [spec.evaluator] if isinstance(spec.evaluator, str) else spec.evaluator
-    if not user_code and any("::" in text for text in strings):
+    if not user_code and any("::" in text or text.startswith(PROJECT) for text in strings):
         raise UserError("evaluator", "is a file, which a server does not open for a client", "Name a built-in grader")
-    targets = [evaluator.target for evaluator in parse_evaluators(spec.evaluator)]
+    targets = [evaluator.target for evaluator in parse_evaluators(strings)]
     if not user_code and any(isinstance(target, FileTarget) or _opens_folder(target) for target in targets):
         raise UserError("evaluator", "reads files of the server", "Name a grader that reads the rows alone")
 

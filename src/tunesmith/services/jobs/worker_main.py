@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import Finding
 from tunesmith.services.datasets import Datasets
+from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.lease import LOST, Lease, LeaseLost
 from tunesmith.services.jobs.moves import State, move, note
@@ -23,6 +24,7 @@ from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.jobs.workers import STOPPED, only_worker
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder, RunState
+from tunesmith.services.secrets import Secrets
 from tunesmith.services.store import open_store
 from tunesmith.spec import AnySpec
 
@@ -114,7 +116,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         store = open_store(sys.stdin.readline().strip())
-        jobs = Jobs(store, Datasets(store, data_dir), Registry(store), data_dir)
+        evaluators = Evaluators(store, data_dir, Secrets(store, data_dir))
+        jobs = Jobs(store, Datasets(store, data_dir), evaluators, Registry(store), data_dir)
         lease = Lease(store, job_id, fence)
         with only_worker(jobs.folders.of(job_id)), lease.kept():
             Work(jobs, lease, job_id, jobs.folders.run(job_id), data_dir).do()

@@ -1,4 +1,4 @@
-"""The wire of Fireworks' Training SDK: JSON in, futures out; and the completions that its sampler reads."""
+"""The wires of Fireworks: its Training SDK with the completions that its sampler reads, and its managed service."""
 
 from fastapi import APIRouter
 
@@ -7,7 +7,9 @@ from tunesmith.server.dialects.fireworks import (
     checkpoints,
     completions,
     deployments,
+    evaluators,
     jobs,
+    managed,
     promotion,
     service,
     training,
@@ -19,7 +21,7 @@ for root in ("/training/v1/serverless", "/training/v1/rlorTrainerJobs/{account}/
         router.include_router(part.router, prefix=f"{root}/api/v1")
 for root in ("", "/training/v1/serverless"):
     router.include_router(completions.router, prefix=f"{root}/inference/v1")
-for part in (accounts, jobs, deployments, promotion):
+for part in (accounts, jobs, deployments, evaluators, promotion, managed):
     router.include_router(part.router)
 
 __all__ = ["router"]

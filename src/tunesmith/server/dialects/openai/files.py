@@ -14,9 +14,9 @@ from fastapi.responses import FileResponse
 
 from tunesmith.core.errors import NotFound, UserError, unknown
 from tunesmith.server.auth import Owner
+from tunesmith.server.dialects.multipart import Form, read_form
 from tunesmith.server.dialects.openai import listing
 from tunesmith.server.dialects.openai.envelope import new_router
-from tunesmith.server.dialects.openai.multipart import Form, read_form
 from tunesmith.services.datasets import Dataset, Datasets
 from tunesmith.services.jobs.jobs import Jobs
 

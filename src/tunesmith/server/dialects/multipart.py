@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from email.message import Message
 from email.parser import HeaderParser
-from typing import BinaryIO
+from typing import Protocol
 
 from tunesmith.core.errors import UserError
 
@@ -12,6 +12,12 @@ MOST_HEAD_BYTES = 16 << 10
 """Of the lines before a part's content."""
 MOST_FIELD_BYTES = 64 << 10
 """Of all fields together, files aside."""
+
+
+class Sink(Protocol):
+    """Where a file goes."""
+
+    def write(self, data: bytes, /) -> object: ...
 
 
 @dataclass(slots=True)
@@ -83,7 +89,7 @@ class Pieces:
         return content, at >= 0
 
 
-async def read_form(content_type: str, stream: AsyncIterator[bytes], file: BinaryIO, most_bytes: int) -> Form:
+async def read_form(content_type: str, stream: AsyncIterator[bytes], file: Sink, most_bytes: int) -> Form:
     """Write the part ``file`` to a file and return the fields.
 
     Raises:
@@ -120,7 +126,9 @@ def _boundary(content_type: str) -> str:
     header["content-type"] = content_type or "none/none"
     boundary = header.get_boundary()
     if header.get_content_type() != "multipart/form-data" or not boundary or not boundary.isascii():
-        raise UserError("content-type", f"is {content_type[:100]!r}", "Send multipart/form-data with file and purpose")
+        raise UserError(
+            "content-type", f"is {content_type[:100]!r}", "Send multipart/form-data, the file as the part named file"
+        )
     return boundary
 
 
@@ -129,5 +137,5 @@ def _part(head: bytes) -> Part:
     headers = HeaderParser().parsestr(lines)
     name = headers.get_param("name", header="content-disposition")
     if not isinstance(name, str):
-        raise UserError("body", "a part of the form has no name", "Send file and purpose, each under its name")
+        raise UserError("body", "a part of the form has no name", "Send the file as the part named file")
     return Part(name, headers.get_filename())

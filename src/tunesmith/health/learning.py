@@ -1,0 +1,132 @@
+"""Rules about the curve of a run: does it rise, fall back, stand still, or rise only on what it was trained on."""
+
+import math
+
+from tunesmith.core.types import Finding
+from tunesmith.health.advice import finding, half, propose, slower
+from tunesmith.health.history import CEILING, WINDOW, History, Series, Settings, recent, series
+from tunesmith.health.signal import FLAT_STEPS, LITTLE
+
+STILL_NATS = 0.05
+"""KL of a whole response to the start below which a policy has hardly moved."""
+
+
+def reward_spike_then_crash(history: History, settings: Settings) -> Finding | None:
+    """The reward rose and then fell back by more than noise explains: the learning rate is too high."""
+    rewards = series(history, "rollout/reward_mean")
+    smooth = rewards.smoothed(WINDOW)
+    if len(rewards) < 2 * WINDOW:
+        return None
+    peak = max(smooth.values)
+    start, now = smooth.values[0], smooth.values[-1]
+    real = max(0.1, 2.5 * rewards.noise())
+    if peak - start < real or peak - now < max(real, (peak - start) / 2):
+        return None
+    top = smooth.steps[smooth.values.index(peak)]
+    saw = f"mean reward over {WINDOW} steps went {start:.2f}, {peak:.2f} at step {top}, {now:.2f} now"
+    change = slower(settings, "a fresh start climbs without falling back")
+    return finding("reward_spike_then_crash", "warning", history, saw, change)
+
+
+def early_plateau(history: History, settings: Settings) -> Finding | None:
+    """There is a signal and the policy has hardly moved: the learning rate is too low."""
+    rewards = series(history, "rollout/reward_mean")
+    moved = _nats_per_response(history)
+    signal = recent(history, "rollout/signal_share")
+    if len(rewards) < FLAT_STEPS or moved is None or moved >= STILL_NATS or rewards.last(WINDOW).mean() >= CEILING:
+        return None
+    if not signal.values or signal.mean() < LITTLE or _gain(rewards) > max(0.03, 2 * _error(rewards)):
+        return None
+    saw = f"mean reward {rewards.first(WINDOW).mean():.2f} -> {rewards.last(WINDOW).mean():.2f} in {len(rewards)} steps"
+    saw += f", and the policy is {moved:.4f} nats per response away from its start"
+    change = propose(
+        settings,
+        "the reward starts to rise",
+        ("learning_rate", lambda rate: min(3 * rate, max(rate, 5e-4))),
+        by_hand=("learning_rate", "raise it"),
+    )
+    return finding("early_plateau", "warning", history, saw, change)
+
+
+def overfitting(history: History, settings: Settings) -> Finding | None:
+    """Held-out rows get worse while the training rows get better: the model learns the rows by heart."""
+    saw = _losses_part(history) or _rewards_part(history)
+    if saw is None:
+        return None
+    change = propose(
+        settings,
+        "the run ends nearer to its best held-out result",
+        ("epochs", lambda n: max(1, n - 1)),
+        ("lora_rank", lambda rank: max(4, rank // 2) if rank else rank),
+        ("learning_rate", half),
+        by_hand=("dataset", "add rows, or train fewer steps"),
+    )
+    return finding("overfitting", "warning", history, saw, change)
+
+
+def still_climbing(history: History, settings: Settings) -> Finding | None:
+    """The run ended while the reward was still rising: more epochs would probably have raised it further."""
+    rewards = series(history, "rollout/reward_mean")
+    both = rewards.last(2 * WINDOW)
+    if len(both) < 2 * WINDOW or both.last(WINDOW).mean() >= CEILING:
+        return None
+    gain = both.last(WINDOW).mean() - both.first(WINDOW).mean()
+    if gain <= max(0.02, 2 * rewards.noise()):
+        return None
+    saw = f"mean reward rose by {gain:.2f} within the last {2 * WINDOW} steps, to {both.last(WINDOW).mean():.2f}"
+    change = propose(
+        settings,
+        "the curve had not levelled off, and rises further",
+        ("epochs", lambda n: n + (2 if n > 1 else 1)),
+        by_hand=("epochs", "add one or two"),
+    )
+    return finding("still_climbing", "info", history, saw, change)
+
+
+def _losses_part(history: History) -> str | None:
+    """sft and dpo: the held-out loss has risen by 1% from its lowest while the training loss fell."""
+    held_out, train = series(history, "eval/loss"), series(history, "train/loss")
+    if len(held_out) < 2 or not train.values:
+        return None
+    best = min(held_out.values)
+    at = held_out.values.index(best)
+    later = held_out.values[at + 1 :]
+    confirmed = len(later) >= 2 or len(later) == len(held_out) - 1 == 1
+    if not confirmed or min(later) <= 1.01 * best:
+        return None
+    then = train.until(held_out.steps[at]).last(WINDOW) if held_out.steps[at] >= train.steps[0] else train.first(1)
+    if train.last(WINDOW).mean() >= then.mean():
+        return None
+    saw = f"held-out loss {best:.3f} at step {held_out.steps[at]}, {later[-1]:.3f} now"
+    return f"{saw}; training loss {train.values[-1]:.3f}"
+
+
+def _rewards_part(history: History) -> str | None:
+    """rft: the held-out reward has been 0.05 below its best for two evaluations while the training reward rose."""
+    held_out, train = series(history, "eval/reward_mean"), series(history, "rollout/reward_mean")
+    if len(held_out) < 3 or len(train) < 2 * WINDOW:
+        return None
+    best = max(held_out.values)
+    at = held_out.values.index(best)
+    later = held_out.values[at + 1 :]
+    then = train.until(max(held_out.steps[at], train.steps[0])).last(WINDOW).mean()
+    now = train.last(WINDOW).mean()
+    if len(later) < 2 or max(later) > best - 0.05 or now <= then + 0.02:
+        return None
+    saw = f"held-out reward {best:.3f} at step {held_out.steps[at]}, {later[-1]:.3f} now"
+    return f"{saw}; training reward {then:.3f} -> {now:.3f}"
+
+
+def _nats_per_response(history: History) -> float | None:
+    kl, length = recent(history, "policy/kl_ref"), recent(history, "rollout/length_mean")
+    return kl.mean() * length.mean() if kl.values and length.values else None
+
+
+def _gain(rewards: Series) -> float:
+    middle = len(rewards) // 2
+    return rewards.last(middle).mean() - rewards.first(middle).mean()
+
+
+def _error(rewards: Series) -> float:
+    """Standard error of that gain, if steps are independent."""
+    return rewards.noise() * math.sqrt(2 / (len(rewards) // 2))

@@ -1,0 +1,83 @@
+"""Starts the reporting of a run beside it, and gives it a bounded time to finish."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+
+from tunesmith.core.errors import JobStopped, UserError
+from tunesmith.services.run_folder import RunFolder
+from tunesmith.services.trackers import PACKAGES
+
+FLUSH_S = 30.0
+"""How long a run that has ended waits for all its trackers together."""
+LOG = "tracker.log"
+
+
+def check_installed(names: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: a tracker whose library is not installed.
+    """
+    for name in names:
+        if not _importable(PACKAGES[name]):
+            raise UserError("report_to", f"{name} is not installed", f"pip install 'tunesmith[{name}]'")
+
+
+@contextmanager
+def reported(run: RunFolder, names: Sequence[str], flush_s: float = FLUSH_S) -> Iterator[None]:
+    """Report a run, whose folder is there, while the block runs; a tracker that fails is told of in the run's log."""
+    children = {name: _start(name, run) for name in names}
+    try:
+        yield
+    finally:
+        deadline = time.monotonic() + flush_s
+        for child in children.values():
+            assert child.stdin is not None, "it is a pipe"
+            with suppress(BrokenPipeError):
+                child.stdin.close()
+        for name, child in children.items():
+            if (problem := _ended(child, deadline)) is not None:
+                run.log(f"{name} was not told everything: {problem}; see {LOG}. The run is not affected")
+
+
+def told_now(run: RunFolder, names: Sequence[str]) -> None:
+    """Tell trackers what they have not been told of a run, here and now.
+
+    Raises:
+        JobStopped: one of them could not be told.
+    """
+    for name in names:
+        child = _start(name, run)
+        child.communicate()
+        if child.returncode:
+            raise JobStopped(name, "was not told everything", f"See {run.path / LOG}")
+
+
+def _start(name: str, run: RunFolder) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tunesmith.services.trackers.follow", name, str(run.path)]
+    with (run.path / LOG).open("ab") as said:
+        # A session of its own: Ctrl-C is for the run, which then lets its trackers finish.
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def _ended(child: subprocess.Popen[bytes], deadline: float) -> str | None:
+    """Wait for a child; what went wrong, if anything did."""
+    try:
+        code = child.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        return "it did not finish in time"
+    return None if code == 0 else f"it ended with code {code}"
+
+
+def _importable(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
