@@ -1,7 +1,7 @@
 """``GET /openapi.json``: every route of every wire, with the bodies that it reads and the shape of its refusals.
 
 Routes read their bodies by hand, so that a limit holds while they are read. What a route reads is what its own lines
-pass to ``read_json``; that is looked up here, so the description cannot say another thing than the code.
+pass to ``read_json`` or ``read``; that is looked up here, so the description cannot say another thing than the code.
 """
 
 import ast
@@ -27,10 +27,18 @@ WIRES = {
     "openai": "OpenAI's clients: inference, files and fine-tuning.",
     "server": "Health, metrics and status.",
 }
+READERS = ("read", "read_json")
+"""Functions that take a request and the model of its body."""
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
 }
+_BINARY = {"type": "string", "format": "binary"}
+BYTES = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": _BINARY}}}}
+"""``openapi_extra`` of a route whose body is a file."""
+_FORM = {"type": "object", "required": ["file"], "properties": {"file": _BINARY, "purpose": {"type": "string"}}}
+FORM = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
+"""``openapi_extra`` of a route whose body is a form with a file."""
 _REFUSAL = {
     "description": "Refused: the body says what is wrong and how to mend it",
     "content": {"application/json": {}},
@@ -60,13 +68,13 @@ def wire_of(endpoint: Callable[..., Any]) -> str:
 def body_model(endpoint: Callable[..., Any]) -> type[BaseModel] | None:
     """The model that a route's own lines read its body as; None where it reads none, or no JSON."""
     for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(endpoint)))):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "read_json":
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in READERS and len(node.args) > 1:
             named = ast.unparse(node.args[1]).split(".")
             found = endpoint.__globals__[named[0]]
             for name in named[1:]:
                 found = getattr(found, name)
-            assert isinstance(found, type) and issubclass(found, BaseModel), named
-            return found
+            if isinstance(found, type) and issubclass(found, BaseModel):
+                return found
     return None
 
 
