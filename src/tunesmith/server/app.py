@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from tunesmith import __version__
-from tunesmith.server import errors, files, hub, monitoring, request_ids, signed
+from tunesmith.server import errors, files, hub, monitoring, openapi, request_ids, signed
 from tunesmith.server.dialects import fireworks, openai, tinker, tunesmith
 from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
@@ -35,7 +35,12 @@ def create_app(settings: ServerSettings) -> FastAPI:
     told to stop, for requests that wait for something.
     """
     app = FastAPI(
-        title="Tunesmith", version=__version__, openapi_url=None, redirect_slashes=False, lifespan=_services_running
+        title="Tunesmith",
+        version=__version__,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=_services_running,
+        generate_unique_id_function=openapi.operation_id,
     )
     store = open_store(settings.store_url)
     app.state.settings, app.state.store, app.state.stopping = settings, store, asyncio.Event()
@@ -59,6 +64,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     _include_dialects(app)
     app.include_router(files.router)
     app.include_router(signed.router)
+    openapi.install(app)
     # Last, because it lives at the root.
     app.include_router(hub.router)
     return app

@@ -13,6 +13,7 @@ from fastapi import Query, Request, Response
 from fastapi.responses import FileResponse
 
 from tunesmith.core.errors import NotFound, UserError, unknown
+from tunesmith.server import openapi
 from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.multipart import Form, read_form
 from tunesmith.server.dialects.openai import listing
@@ -29,7 +30,7 @@ RESULTS = "file-results-"
 COPY_BYTES = 1 << 20
 
 
-@router.post("/files", response_model=None)
+@router.post("/files", response_model=None, openapi_extra=openapi.FORM)
 async def create(request: Request, owner: Owner) -> Mapping[str, Any]:
     """Take a file; one that is not JSON lines is refused with the line, and not kept."""
     folder = request.app.state.settings.data_dir
