@@ -4,10 +4,12 @@ import hashlib
 import re
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tunesmith.core.errors import NotFound, UserError
@@ -90,7 +92,8 @@ class Keys:
             return None
         now = datetime.now(UTC)
         if used is None or now - datetime.fromisoformat(used) >= USE_NOTED_EVERY:
-            with self._store.begin() as session:
+            # Worth no waiting: the next use notes it.
+            with suppress(OperationalError), self._store.begin() as session:
                 session.execute(update(KeyRow).where(KeyRow.hash == _hash(key)).values(last_used_at=utc_now()))
         return owner
 

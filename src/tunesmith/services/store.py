@@ -1,5 +1,6 @@
 """The database: a file beside the data by default, PostgreSQL by URL. Each room keeps its own tables on ``Base``."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,9 +15,14 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from tunesmith.core.errors import UserError
 from tunesmith.services import migrations
 
-BUSY_MS = 15_000
+BUSY_MS = 5_000
 """How long a transaction waits for another process's before it fails."""
+BUSY_LOOP_MS = 500
+"""The same in a thread that runs an event loop: everybody waits with it."""
+POOL = {"pool_size": 10, "max_overflow": 40, "pool_timeout": 5.0}
+"""More connections than a server has threads, so that none waits for one while the database is busy."""
 FILE_NAME = "tunesmith.db"
+_READS = "tunesmith_reads"
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 
 Columns = TypeVarTuple("Columns")
@@ -31,6 +37,7 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reader = engine.execution_options(**{_READS: True})
 
     def create_tables(self) -> None:
         """Make the tables of ``Base`` that no revision makes yet."""
@@ -43,9 +50,15 @@ class Store:
         with Session(self._engine, expire_on_commit=False) as session, session.begin():
             yield session
 
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """One transaction that only reads: it waits for nobody, and nobody for it."""
+        with Session(self._reader, expire_on_commit=False) as session, session.begin():
+            yield session
+
     def rows(self, statement: Select[*Columns], **values: Any) -> Sequence[Row[*Columns]]:
         """Read columns, at a quarter of what a session costs: for what every request asks."""
-        with self._engine.begin() as connection:
+        with self._reader.begin() as connection:
             return connection.execute(statement, values).all()
 
     def close(self) -> None:
@@ -82,7 +95,9 @@ def open_engine(url: str) -> Engine:
     parsed = _parse(url)
     shown = parsed.render_as_string(hide_password=True)
     try:
-        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() == "postgresql")
+        is_server = parsed.get_backend_name() == "postgresql"
+        # What errors say goes to logs and rows, where no value of a row belongs.
+        engine = create_engine(parsed, pool_pre_ping=is_server, hide_parameters=True, **POOL)
     except ModuleNotFoundError as e:
         raise UserError(shown, f"the driver {e.name!r} is not installed", "pip install 'tunesmith[postgres]'") from None
     if parsed.get_backend_name() == "sqlite":
@@ -137,7 +152,19 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     """Ask for the right to write at once: one that reads first and writes later fails instead of waiting its turn."""
+    if connection.get_execution_options().get(_READS):
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_LOOP_MS if _runs_a_loop() else BUSY_MS}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _runs_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def utc_now() -> str:

@@ -11,6 +11,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from tunesmith.core.errors import UserError
@@ -56,6 +57,9 @@ class Work:
             self._publish(row)
         except UserError as e:
             self._finish(self._stopped_as(), str(e))
+        except OperationalError:
+            # The database is away, not the job at fault: another worker goes on from the last checkpoint.
+            raise
         except Exception as e:
             traceback.print_exc()
             self._finish("failed", f"{type(e).__name__}: {e}")
