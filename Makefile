@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check lint slow bench bench-gpu embedded-model migration wire clean
+.PHONY: demo test check lint slow web bench bench-gpu embedded-model migration wire clean
 
 demo: $(VENV)/run.stamp        ## install, then the main job: reinforcement fine-tuning of the embedded model
 	$(BIN)/tunesmith demo
@@ -15,6 +15,10 @@ test: $(VENV)/dev.stamp        ## every test but those that take minutes
 
 clients: $(BIN)/python         ## the clients that some tests drive, in environments of their own; without them those are skipped
 	$(BIN)/python scripts/client_environments.py
+
+web: $(BIN)/python             ## the two JavaScript libraries of the web page, from npm as package-lock.json pins them
+	npm ci --ignore-scripts --no-audit --no-fund
+	$(BIN)/python scripts/web_libraries.py
 
 method-matrix: $(VENV)/dev.stamp clients ## docs/method_matrix.md anew, from what the Tinker SDK finds
 	$(BIN)/pytest tests/clients/test_method_matrix.py --write-matrix
@@ -67,4 +71,4 @@ $(VENV)/bench.stamp: $(VENV)/dev.stamp
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-clients build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-clients node_modules src/tunesmith/server/web/static/lib build dist .pytest_cache .mypy_cache .ruff_cache

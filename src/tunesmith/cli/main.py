@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dataset": ("dataset", "Check and preview datasets."),
     "evaluator": ("evaluator", "Try a grader before a job depends on it."),
     "serve": ("serve", "Serve the Training API to clients that you already have."),
+    "login": ("login", "A link that opens the web page of a running server."),
     "status": ("status", "Workers, models and queues of a running server."),
     "keys": ("keys", "Keys of the server's clients."),
     "db": ("db", "The server's database: its revision, back-ups, their return."),

@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from tunesmith.server.settings import ServerSettings
     from tunesmith.services.keys import Keys
+    from tunesmith.services.logins import Logins
 
 DataDir = Annotated[
     Path, typer.Option(envvar="TUNESMITH_DATA_DIR", help="Database, checkpoints, models that were pulled.")
@@ -31,6 +32,9 @@ def serve(
     max_body_mib: Annotated[int, typer.Option(help="Largest request body in MiB, decompressed.", min=1)] = 256,
     max_dataset_mib: Annotated[int, typer.Option(help="Largest dataset file in MiB.", min=1)] = 2048,
     max_running_jobs: Annotated[int, typer.Option(help="Managed jobs that train at once.", min=1)] = 1,
+    dashboard_host: Annotated[
+        list[str] | None, typer.Option(help="A name, besides addresses and localhost, that the web page answers to.")
+    ] = None,
 ) -> None:
     """Serve the Training API to clients that you already have.
 
@@ -50,16 +54,19 @@ def serve(
         max_body_bytes=max_body_mib << 20,
         max_dataset_bytes=max_dataset_mib << 20,
         max_running_jobs=max_running_jobs,
+        dashboard_hosts=tuple(dashboard_host or ()),
     )
     run(settings, _announce)
 
 
-def _announce(settings: "ServerSettings", keys: "Keys") -> None:
-    """Say where the server is, and give the first key to whoever started it."""
+def _announce(settings: "ServerSettings", keys: "Keys", logins: "Logins") -> None:
+    """Say where the server is, open its page to whoever started it, and give the first key."""
     from tunesmith import __version__
     from tunesmith.cli.output import say
+    from tunesmith.services.logins import login_address
 
     say(f"tunesmith {__version__} serves on {settings.base_url}, data in {settings.data_dir}")
+    say(f"web page (opens once, within ten minutes): {login_address(settings.base_url, logins.new_link())}")
     key = keys.create_first()
     if key is None:
         say("make a key for another client with: tunesmith keys create")

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from tunesmith import __version__
-from tunesmith.server import errors, files, hub, monitoring, openapi, request_ids, signed
+from tunesmith.server import errors, files, hub, monitoring, openapi, request_ids, signed, web
 from tunesmith.server.dialects import fireworks, openai, tinker, tunesmith
 from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
+from tunesmith.services.curves import Curves
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.deployments import Deployments
 from tunesmith.services.evaluators import Evaluators
@@ -18,6 +19,7 @@ from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
 from tunesmith.services.keys import Keys
+from tunesmith.services.logins import Logins
 from tunesmith.services.records import Records
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
@@ -58,6 +60,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
         "datasets": lambda owner, name, _filename: app.state.datasets.upload(owner, name),
     }
     app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
+    app.state.logins, app.state.curves = Logins(store), Curves()
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     app.add_middleware(request_ids.RequestIds)
@@ -65,6 +68,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.include_router(files.router)
     app.include_router(signed.router)
     openapi.install(app)
+    app.include_router(web.router)
     # Last, because it lives at the root.
     app.include_router(hub.router)
     return app

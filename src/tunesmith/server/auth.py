@@ -36,6 +36,12 @@ def _key_of(request: Request) -> str:
     else:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         key = key.strip() if scheme.lower() == "bearer" else ""
+    return key_of_text(key)
+
+
+def key_of_text(text: str) -> str:
+    """A key as people paste it."""
+    key = text.strip()
     return PREFIX + key.removeprefix(FIREWORKS) if key.startswith(FIREWORKS) else key
 
 

@@ -18,13 +18,14 @@ from tunesmith.core.errors import Conflict, UserError
 from tunesmith.server.app import create_app
 from tunesmith.server.settings import ServerSettings
 from tunesmith.services.keys import Keys
+from tunesmith.services.logins import Logins
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
 """Longer than clients keep an idle connection, so that none sends into one that is just being closed."""
 
 
-def run(settings: ServerSettings, ready: Callable[[ServerSettings, Keys], None]) -> None:
+def run(settings: ServerSettings, ready: Callable[[ServerSettings, Keys, Logins], None]) -> None:
     """Serve until told to stop; returns when requests in hand are answered and the services have stopped.
 
     Args:
@@ -37,7 +38,7 @@ def run(settings: ServerSettings, ready: Callable[[ServerSettings, Keys], None])
     with _only_server_of(settings.data_dir), _listening(settings) as listener:
         settings = replace(settings, port=listener.getsockname()[1])
         app = create_app(settings)
-        ready(settings, app.state.keys)
+        ready(settings, app.state.keys, app.state.logins)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
         config = uvicorn.Config(
             app,

@@ -27,6 +27,9 @@ class ServerSettings:
     stop_s: float = 30.0
     """How long requests in hand may take once the server is told to stop."""
 
+    dashboard_hosts: tuple[str, ...] = ()
+    """Names, besides addresses and localhost, under which the web page answers."""
+
     @property
     def store_url(self) -> str:
         return self.database_url or file_url(self.data_dir)

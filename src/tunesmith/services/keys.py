@@ -69,9 +69,7 @@ class Keys:
         Raises:
             UserError: an owner of other characters than letters, digits and ``._@+-``, or a name over 200 characters.
         """
-        if not _OWNER.fullmatch(owner):
-            mend = "Use up to 64 letters, digits and . _ @ + -, beginning with a letter or digit"
-            raise UserError("owner", f"cannot be {owner!r}", mend)
+        check_owner(owner)
         if len(name) > 200 or not name.isprintable():
             raise UserError("name", "is not one line of up to 200 characters", "Give a shorter one")
         with self._store.begin() as session:
@@ -120,6 +118,16 @@ class Keys:
                 raise NotFound("key", f"no key has the id {key_id!r}", "List them with: tunesmith keys list")
             row.revoked_at = row.revoked_at or utc_now()
             return _shown(row)
+
+
+def check_owner(owner: str) -> None:
+    """
+    Raises:
+        UserError: other characters than letters, digits and ``._@+-``, or more than 64.
+    """
+    if not _OWNER.fullmatch(owner):
+        mend = "Use up to 64 letters, digits and . _ @ + -, beginning with a letter or digit"
+        raise UserError("owner", f"cannot be {owner!r}", mend)
 
 
 def _add(session: Session, owner: str, name: str) -> str:

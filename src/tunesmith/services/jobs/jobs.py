@@ -200,6 +200,13 @@ class Jobs:
         with self.store.begin() as db:
             return [shown_event(row) for row in db.scalars(those.order_by(JobEventRow.number).limit(limit))]
 
+    def newest_events(self, owner: str, job_id: str, levels: Sequence[str], limit: int = 200) -> list[JobEvent]:
+        """What happened lately, newest first."""
+        self._row(owner, job_id)
+        those = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.level.in_(levels))
+        with self.store.begin() as db:
+            return [shown_event(row) for row in db.scalars(those.order_by(JobEventRow.number.desc()).limit(limit))]
+
     def spec(self, owner: str, job_id: str) -> AnySpec:
         """All settings with their defaults, as the worker runs them."""
         return self.specs.build(owner, job_id, self._row(owner, job_id))

@@ -1,0 +1,93 @@
+"""How a page is made: a template, a view, headers that let a browser load nothing but our own files."""
+
+from collections.abc import Callable, Coroutine
+from functools import cache
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+
+from tunesmith.core.errors import UserError
+from tunesmith.server.dialects.refusals import Refusal, refusal_of
+from tunesmith.server.errors import explain
+from tunesmith.server.web import assets, words
+from tunesmith.server.web.visitor import PREFIX, LoginNeeded, Visitor
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+SECTIONS = (
+    ("Fine-tuning", "fine-tuning"),
+    ("Datasets", "datasets"),
+    ("Evaluators", "evaluators"),
+    ("Models", "models"),
+    ("Deployments", "deployments"),
+    ("Keys", "keys"),
+    ("Secrets", "secrets"),
+)
+"""(name, first part of its addresses) of the navigation."""
+
+
+@cache
+def environment() -> Environment:
+    """The templates; text in them is escaped."""
+    made = Environment(
+        loader=PackageLoader("tunesmith.server.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals |= {"asset": assets.address, "missing_assets": assets.missing, "sections": SECTIONS, "at": PREFIX}
+    made.filters |= words.FILTERS
+    return made
+
+
+def page(request: Request, template: str, visitor: Visitor | None, status: int = 200, **view: Any) -> Response:
+    """A whole page, with the navigation of whoever is logged in."""
+    section = request.url.path.removeprefix(PREFIX).strip("/").partition("/")[0]
+    text = fragment(template, visitor=visitor, section=section, **view)
+    return HTMLResponse(text, status, HEADERS)
+
+
+def fragment(template: str, **view: Any) -> str:
+    """A piece of a page."""
+    return environment().get_template(template).render(**view)
+
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Route(APIRoute):
+    """Refusals are pages too."""
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+
+        async def answered(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except LoginNeeded as e:
+                return Response(status_code=303, headers={**HEADERS, **(e.headers or {})})
+            except (UserError, HTTPException) as e:
+                return _refused(request, refusal_of(e))
+            except RequestValidationError as e:
+                return _refused(request, refusal_of(explain(e, "request")))
+
+        return answered
+
+
+def new_router() -> APIRouter:
+    return APIRouter(prefix=PREFIX, route_class=Route, include_in_schema=False)
+
+
+def _refused(request: Request, refused: Refusal) -> Response:
+    return page(request, "refused.html", None, refused.status, refused=refused)

@@ -1,0 +1,103 @@
+"""How numbers, times and states are written on the pages."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from tunesmith.services.chart import show_value
+
+KIND_NAMES = {"rft": "RFT", "sft": "SFT", "dpo": "DPO"}
+TONES = {
+    "running": "run",
+    "queued": "wait",
+    "created": "wait",
+    "validating": "wait",
+    "pausing": "wait",
+    "paused": "wait",
+    "cancelling": "wait",
+    "cancelled": "off",
+    "deleting": "off",
+    "succeeded": "good",
+    "early_stopped": "warn",
+    "failed": "bad",
+}
+"""State of a job -> its colour; the word stands beside it."""
+
+
+def number(value: float | None) -> str:
+    return "—" if value is None else show_value(value, "number")
+
+
+def share(value: float | None) -> str:
+    return "—" if value is None else show_value(value, "share")
+
+
+def duration(seconds: float | None) -> str:
+    """8 s, 4 min, 2 h 5 min."""
+    if seconds is None:
+        return "—"
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def count(value: float) -> str:
+    """950, 12.3k, 4.56M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.0f}"
+
+
+def size(num_bytes: float) -> str:
+    for size, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.3g} {unit}"
+    return f"{num_bytes:.0f} B"
+
+
+def minute(time: str | None) -> str:
+    """A time as people read it, UTC."""
+    return time[:16].replace("T", " ") if time else "—"
+
+
+def ago(time: str | None) -> str:
+    """How long a time is past."""
+    if not time:
+        return "—"
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
+    if seconds < 60:
+        return "just now"
+    for span, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= span:
+            return f"{seconds // span:.0f} {name} ago"
+    return "just now"
+
+
+def typed(value: Any) -> str:
+    """A setting as one would type it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(typed, value))
+    return str(value)
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "number": number,
+    "share": share,
+    "duration": duration,
+    "count_short": count,
+    "size": size,
+    "minute": minute,
+    "ago": ago,
+    "typed": typed,
+    "tone": lambda state: TONES.get(state, "wait"),
+    "kind_name": lambda kind: KIND_NAMES[kind],
+    "state_name": lambda state: state.replace("_", " "),
+}
