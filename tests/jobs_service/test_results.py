@@ -72,7 +72,7 @@ def test_later_jobs_start_from_it(place: Workplace) -> None:
 def test_an_adapter_is_no_base_model_and_a_whole_model_no_adapter(place: Workplace) -> None:
     publish(place, trained(place, "mine"))
     publish(place, trained(place, "big", "model"))
-    with pytest.raises(UserError, match=r"mine: is an adapter \(HF_PEFT_ADDON\), not of kind base_model"):
+    with pytest.raises(UserError, match=r"mine: is not of kind base_model, but HF_PEFT_ADDON"):
         place.jobs.create("ann", place.new("sft", base_model="mine"))
     with pytest.raises(UserError, match="big: is a whole model, not an adapter"):
         place.jobs.create("ann", place.new("sft", warm_start_from="big"))

@@ -32,7 +32,7 @@ def test_base_models(folders, monkeypatch):
 
 @pytest.mark.parametrize("name", ["adapter", "lora-run"])
 def test_an_adapter_is_no_base_model(folders, name):
-    with pytest.raises(UserError, match=r"is an adapter \(HF_PEFT_ADDON\), not of kind base_model") as caught:
+    with pytest.raises(UserError, match=r"is not of kind base_model, but HF_PEFT_ADDON") as caught:
         names.base_model(str(folders / name))
     assert f"warm_start_from: {folders / name}" in caught.value.mend
 

@@ -29,7 +29,7 @@ def base_model(name: str) -> Path:
         return (folder / "model").resolve()
     if (folder / ADAPTER_CONFIG).is_file() or (folder / "adapter" / ADAPTER_CONFIG).is_file():
         mend = f"Give its own base model as base_model, and warm_start_from: {name}"
-        raise UserError(name, "is an adapter (HF_PEFT_ADDON), not of kind base_model", mend)
+        raise UserError(name, "is not of kind base_model, but HF_PEFT_ADDON (an adapter)", mend)
     raise NotFound(name, "no such base model", "Give `embedded` or a folder with config.json and model.safetensors")
 
 

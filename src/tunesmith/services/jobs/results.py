@@ -50,7 +50,7 @@ class Results:
         model = self._models.get(owner, name)
         if model is not None and not model.whole:
             mend = f"Give {model.base_model} as base_model, and warm_start_from: {name}"
-            raise UserError(name, "is an adapter (HF_PEFT_ADDON), not of kind base_model", mend)
+            raise UserError(name, "is not of kind base_model, but HF_PEFT_ADDON (an adapter)", mend)
 
     def publish(self, job: JobRow, run: RunFolder) -> TunedModel:
         """Name what a run came to. The files are linked, so that they stay when the job is deleted and take no room.

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter
 
-from tunesmith.server.dialects.fireworks.managed import datasets, evaluation_jobs, secrets, users
+from tunesmith.server.dialects.fireworks.managed import datasets, evaluation_jobs, jobs, secrets, users
 
 router = APIRouter()
-for part in (datasets, secrets, users, evaluation_jobs):
+for part in (datasets, jobs, secrets, users, evaluation_jobs):
     router.include_router(part.router)
 
 __all__ = ["router"]

@@ -1,14 +1,15 @@
 """Bodies of this wire: camel case or snake case, members that nobody knows left alone, null the same as nothing."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from tunesmith.core.errors import UserError
 from tunesmith.server.body import read_body
 from tunesmith.server.dialects.fireworks import names
+from tunesmith.server.dialects.fireworks.managed.filters import camel
 from tunesmith.server.errors import explain
 
 MOST_BYTES = 1 << 20
@@ -29,8 +30,11 @@ class Wire(BaseModel):
         return {k: v for k, v in given.items() if v is not None} if isinstance(given, dict) else given
 
 
+class Members(RootModel[dict[str, Any]]):
+    """A body of which each resource knows some members."""
+
+
 Model = TypeVar("Model", bound=BaseModel)
-Object = Annotated[dict[str, Any], BeforeValidator(lambda value: value if isinstance(value, dict) else {})]
 
 
 async def read(request: Request, model: type[Model]) -> Model:
@@ -44,6 +48,12 @@ async def read(request: Request, model: type[Model]) -> Model:
         return model.model_validate_json(body if body.strip() else b"{}")
     except ValidationError as e:
         raise explain(e, "body") from None
+
+
+async def read_members(request: Request) -> dict[str, Any]:
+    """The members of a body, in camel case; null is the same as nothing."""
+    body = (await read(request, Members)).root
+    return {camel(name): value for name, value in body.items() if value is not None}
 
 
 def id_in(where: str, owner: str, collection: str, name: str) -> str:

@@ -14,7 +14,7 @@ from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.fireworks import names
 from tunesmith.server.dialects.fireworks.envelope import new_router
 from tunesmith.server.dialects.fireworks.managed import uploads
-from tunesmith.server.dialects.fireworks.managed.bodies import Wire, full_name, id_in, read
+from tunesmith.server.dialects.fireworks.managed.bodies import Wire, full_name, id_in, read, read_members
 from tunesmith.server.dialects.fireworks.managed.creating import is_retry, taken
 from tunesmith.server.dialects.fireworks.managed.lists import Listing, Mask, all_pages, masked, without_empty
 from tunesmith.server.dialects.multipart import read_form
@@ -131,7 +131,7 @@ async def change(
 ) -> Mapping[str, Any]:
     """What is said of a dataset; its file does not change."""
     names.check_account(owner, account)
-    body = uploads.masked_update(await uploads.read_members(request), update_mask)
+    body = uploads.masked_update(await read_members(request), update_mask)
     old = _datasets(request).get(owner, dataset_id)
     asked = {**old.asked, **{name: body[name] for name in KEPT if name in body}}
     name = str(body.get("displayName", old.display_name) or "")

@@ -41,7 +41,12 @@ def path_of(where: str, name: str) -> tuple[str, ...]:
     """
     if not _PATH.fullmatch(name):
         raise UserError(where, f"{name[:80]!r} is no field", "Name fields as they are shown, such as createTime")
-    return tuple(re.sub(r"_([a-z0-9])", lambda found: found[1].upper(), part) for part in name.split("."))
+    return tuple(map(camel, name.split(".")))
+
+
+def camel(name: str) -> str:
+    """``create_time`` as ``createTime``; what is in camel case already stays."""
+    return re.sub(r"_([a-z0-9])", lambda found: found[1].upper(), name)
 
 
 def value_at(body: Mapping[str, Any], path: Sequence[str]) -> Any:

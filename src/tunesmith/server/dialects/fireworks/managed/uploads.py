@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Request
-from pydantic import Field, RootModel
+from pydantic import Field
 
 from tunesmith.core.errors import UserError
-from tunesmith.server.dialects.fireworks.managed.bodies import Wire, read
+from tunesmith.server.dialects.fireworks.managed.bodies import Wire
 from tunesmith.server.dialects.fireworks.managed.filters import path_of
 from tunesmith.server.signed import upload_link
 
@@ -45,16 +45,6 @@ def check_filename(name: str) -> None:
     if not _FILENAME.fullmatch(name):
         mend = "Use letters, digits and . _ - without a dot at the beginning, and no folders"
         raise UserError("filenameToSize", f"{name[:80]!r} is no name of a file", mend)
-
-
-class Members(RootModel[dict[str, Any]]):
-    """A body of which each resource knows some members."""
-
-
-async def read_members(request: Request) -> dict[str, Any]:
-    """The members of a body, in camel case; null is the same as nothing."""
-    body = (await read(request, Members)).root
-    return {".".join(path_of("body", name)): value for name, value in body.items() if value is not None}
 
 
 def masked_update(body: Mapping[str, Any], mask: str) -> dict[str, Any]:
