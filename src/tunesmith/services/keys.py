@@ -141,13 +141,13 @@ class Keys:
 
     def find(self, key: str) -> KeyInfo | None:
         """What may be shown of a plain key; None when it was never made."""
-        with self._store.begin() as session:
+        with self._store.read() as session:
             row = _row_of(session, key)
             return None if row is None else _shown(row)
 
     def list(self) -> Sequence[KeyInfo]:
         """All keys, oldest first, revoked ones too."""
-        with self._store.begin() as session:
+        with self._store.read() as session:
             return [_shown(row) for row in session.scalars(select(KeyRow).order_by(KeyRow.created_at, KeyRow.id))]
 
     def revoke(self, key_id: str) -> KeyInfo:
