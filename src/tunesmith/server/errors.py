@@ -127,6 +127,10 @@ class LastResort:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if "\0" in scope["path"]:
+            # No name has one, and the system's calls for files raise at it.
+            await detail(404, "address: has a NUL in it. Leave it out")(scope, receive, send)
+            return
         begun = False
 
         async def note(message: Message) -> None:

@@ -1,6 +1,8 @@
 """The database: a file beside the data by default, PostgreSQL by URL. Each room keeps its own tables on ``Base``."""
 
 import asyncio
+import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -9,16 +11,16 @@ from typing import Any, TypeVarTuple
 
 from sqlalchemy import Connection, Engine, Row, Select, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from tunesmith.core.errors import UserError
 from tunesmith.services import migrations
 
-BUSY_MS = 5_000
+BUSY_MS = 3_000
 """How long a transaction waits for another process's before it fails."""
 BUSY_LOOP_MS = 500
-"""The same in a thread that runs an event loop: everybody waits with it."""
+"""The same in a thread that runs an event loop, once a second: everybody waits with it."""
 POOL = {"pool_size": 10, "max_overflow": 40, "pool_timeout": 5.0}
 """More connections than a server has threads, so that none waits for one while the database is busy."""
 FILE_NAME = "tunesmith.db"
@@ -102,7 +104,7 @@ def open_engine(url: str) -> Engine:
         raise UserError(shown, f"the driver {e.name!r} is not installed", "pip install 'tunesmith[postgres]'") from None
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "begin", _Beginning())
     return engine
 
 
@@ -150,13 +152,31 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    """Ask for the right to write at once: one that reads first and writes later fails instead of waiting its turn."""
-    if connection.get_execution_options().get(_READS):
-        connection.exec_driver_sql("BEGIN")
-        return
-    connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_LOOP_MS if _runs_a_loop() else BUSY_MS}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+class _Beginning:
+    """Begins SQLite's transactions.
+
+    One that may write asks for that right at once: one that reads first and writes later fails instead of waiting its
+    turn.
+    """
+
+    def __init__(self) -> None:
+        self._refused_at = -math.inf
+        """When an event loop had waited in vain."""
+
+    def __call__(self, connection: Connection) -> None:
+        if connection.get_execution_options().get(_READS):
+            connection.exec_driver_sql("BEGIN")
+            return
+        in_loop = _runs_a_loop()
+        patience = BUSY_LOOP_MS if in_loop else BUSY_MS
+        if in_loop and time.monotonic() - self._refused_at < 1:
+            patience = 0
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={patience}")
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except OperationalError:
+            self._refused_at = time.monotonic() if in_loop else self._refused_at
+            raise
 
 
 def _runs_a_loop() -> bool:
@@ -169,4 +189,8 @@ def _runs_a_loop() -> bool:
 
 def utc_now() -> str:
     """The time as rows hold it: UTC, RFC 3339, milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return as_text(datetime.now(UTC))
+
+
+def as_text(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -49,7 +49,7 @@ class Work:
 
     def do(self) -> None:
         """Run the job to its end and move its row there."""
-        with self.jobs.store.begin() as db:
+        with self.jobs.store.read() as db:
             row = db.get_one(JobRow, self.job_id)
         try:
             spec = self.jobs.specs.build(row.owner, row.id, row)
