@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from pathlib import Path
 
 import httpx2
@@ -130,6 +131,8 @@ def things_of(guarded: RunningServer, key: str) -> dict[str, str]:
         asked = {"kind": "sft", "dataset": "sums", "base_model": "tunesmith/embedded", "epochs": 1}
         job = made("POST", "/api/v1/jobs", json=asked)["id"]
         made("POST", f"/api/v1/jobs/{job}/cancel")
+        while made("GET", f"/api/v1/jobs/{job}")["state"] != "cancelled":
+            time.sleep(0.1)
         file = made("POST", "/v1/files", files={"file": ("a.jsonl", ROW * 8)}, data={"purpose": "fine-tune"})["id"]
         session = made(
             "POST", "/api/v1/create_session", json={"tags": [], "sdk_version": "1", "type": "create_session"}
