@@ -20,6 +20,8 @@ from tunesmith.services.registry import EMBEDDED, Registry
 from tunesmith.services.store import open_store
 
 pytestmark = pytest.mark.thorough
+PG_CTL = shutil.which("pg_ctl") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")), None)
+"""Debian keeps it off the PATH."""
 WRITES, WRITERS = 20, 3
 WRITER = """
 import sys
@@ -45,7 +47,7 @@ class Postgres:
         return f"postgresql://tunesmith@127.0.0.1:{self.port}/postgres"
 
     def control(self, *arguments: str) -> None:
-        command = [*self.user, "pg_ctl", "-s", "-D", str(self.folder / "data"), *arguments]
+        command = [*self.user, str(PG_CTL), "-s", "-D", str(self.folder / "data"), *arguments]
         subprocess.run(command, check=True, cwd=self.folder, stdout=subprocess.DEVNULL)
 
     def start(self) -> None:
@@ -58,7 +60,7 @@ class Postgres:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    if shutil.which("pg_ctl") is None:
+    if PG_CTL is None:
         pytest.skip("PostgreSQL is not installed")
     folder = Path(tempfile.mkdtemp())
     user: list[str] = []

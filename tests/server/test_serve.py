@@ -78,11 +78,11 @@ def test_the_first_start_gives_a_key_and_a_second_takes_up_its_data(tmp_path: Pa
 def test_a_data_directory_has_one_server_and_a_port_too(server: RunningServer, tmp_path: Path) -> None:
     assert server.process is not None
     code, _, said = tunesmith("serve", "--data-dir", str(server.data_dir), "--port", "0")
-    assert code == 2
+    assert code == 5
     assert re.search(rf"error: .*another server \(process {server.process.pid}\) is using it", said)
     port = str(urlsplit(server.base_url).port)
     code, out, said = tunesmith("serve", "--data-dir", str(tmp_path / "other"), "--port", port)
-    assert (code, out) == (2, "")
+    assert (code, out) == (5, "")
     assert f"127.0.0.1:{port}: the port is in use" in said
     assert not (tmp_path / "other" / "tunesmith.db").exists()
 
@@ -98,7 +98,7 @@ def test_a_data_directory_has_one_server_and_a_port_too(server: RunningServer, t
 )
 def test_what_serve_refuses(tmp_path: Path, flags: list[str], says: str) -> None:
     code, out, said = tunesmith("serve", "--data-dir", str(tmp_path), "--port", "0", *flags)
-    assert (code, out) == (2, "") and says in said and "Traceback" not in said
+    assert (code, out) == (5, "") and says in said and "Traceback" not in said
 
 
 def test_a_request_in_hand_is_finished_when_the_server_is_told_to_stop(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_keys_made_and_revoked_beside_the_server_count_at_once(server: RunningSe
     listed = {info["id"]: info for info in json.loads(tunesmith("keys", "list", "--json", *place)[1])}
     assert listed[made["id"]]["revoked_at"] and listed[made["id"]]["last_used_at"]
     code, _, said = tunesmith("keys", "revoke", "key-0", *place)
-    assert (code, "no key has the id 'key-0'" in said) == (2, True)
+    assert (code, "no key has the id 'key-0'" in said) == (3, True)
 
 
 def test_models_added_beside_the_server_are_offered_at_once(server: RunningServer) -> None:
@@ -189,12 +189,12 @@ def test_models_added_beside_the_server_are_offered_at_once(server: RunningServe
     assert tunesmith("models", "add", "Qwen/Qwen3-8B", str(embedded_model()), *place)[0] == 0
     with urlopen(server.base_url + "/Qwen/Qwen3-8B/resolve/main/tokenizer.json", timeout=10) as answer:
         assert answer.read() == (embedded_model() / "tokenizer.json").read_bytes()
-    names = [model["name"] for model in json.loads(tunesmith("models", "list", "--json", *place)[1])]
+    names = [model["name"] for model in json.loads(tunesmith("models", "list", "--local", "--json", *place)[1])]
     assert names == ["tunesmith/embedded", "Qwen/Qwen3-8B"]
-    assert "Qwen/Qwen3-8B" in tunesmith("models", "list", *place)[1]
+    assert "Qwen/Qwen3-8B" in tunesmith("models", "list", "--local", *place)[1]
     assert tunesmith("models", "remove", "Qwen/Qwen3-8B", *place)[0] == 0
     code, _, said = tunesmith("models", "remove", "Qwen/Qwen3-8B", *place)
-    assert (code, "unknown 'Qwen/Qwen3-8B'" in said) == (2, True)
+    assert (code, "unknown 'Qwen/Qwen3-8B'" in said) == (3, True)
 
 
 def test_status_says_what_the_server_says(server: RunningServer) -> None:
@@ -203,13 +203,13 @@ def test_status_says_what_the_server_says(server: RunningServer) -> None:
     assert code == 0 and said["base_models"][0]["name"] == "tunesmith/embedded"
     out = tunesmith("status", TINKER_BASE_URL=server.base_url, TINKER_API_KEY=server.key)[1]
     assert re.search(r"^base models +name tunesmith/embedded  max_context \d+$", out, re.MULTILINE)
-    for environment, says in (
-        ({"TUNESMITH_API_KEY": "tml-no"}, "answers 401: x-api-key: unknown or revoked key"),
-        ({"TUNESMITH_API_KEY": server.key, "TUNESMITH_BASE_URL": "http://127.0.0.1:1"}, "no server answers there"),
-        ({"TUNESMITH_API_KEY": server.key, "TUNESMITH_BASE_URL": "nonsense"}, "no server answers there"),
+    for wanted, environment, says in (
+        (4, {"TUNESMITH_API_KEY": "tml-no"}, "answers 401: x-api-key: unknown or revoked key"),
+        (2, {"TUNESMITH_API_KEY": server.key, "TUNESMITH_BASE_URL": "http://127.0.0.1:1"}, "no server answers there"),
+        (2, {"TUNESMITH_API_KEY": server.key, "TUNESMITH_URL": "nonsense"}, "url: cannot be 'nonsense'"),
     ):
         code, _, err = tunesmith("status", **{"TINKER_BASE_URL": server.base_url, **environment})
-        assert code == 2 and says in err
+        assert code == wanted and says in err
 
 
 def test_pull_fetches_from_a_hub_and_says_when_it_cannot(server: RunningServer, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_pull_fetches_from_a_hub_and_says_when_it_cannot(server: RunningServer, 
     folder = tmp_path / "mine" / "models" / "me" / "tiny"
     assert (folder / "model.safetensors").read_bytes() == (embedded_model() / "model.safetensors").read_bytes()
     assert not (folder / "model.py").exists()
-    assert "you/tiny" in tunesmith("models", "list", *place)[1]
+    assert "you/tiny" in tunesmith("models", "list", "--local", *place)[1]
     code, _, said = tunesmith("models", "pull", "me/nothing", *place, **environment)
     assert code == 2 and "me/nothing: cannot be fetched from http" in said and "Traceback" not in said
     code, _, said = tunesmith("models", "pull", "me/other", *place, HF_ENDPOINT="http://127.0.0.1:1", HF_HOME="none")

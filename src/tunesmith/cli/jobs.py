@@ -1,11 +1,13 @@
-"""``tunesmith rft|sft|dpo run``: a job in the foreground, from flags, a spec file, or both."""
+"""``tunesmith rft|sft|dpo``: a job from flags, a spec file, or both, in the foreground or on a server."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from tunesmith.cli import create as creation
 from tunesmith.cli.options import with_flags
+from tunesmith.cli.references import AsJson, Url
 from tunesmith.spec import build_spec, read_spec
 from tunesmith.spec.load import KINDS
 
@@ -31,13 +33,23 @@ def add_to(app: typer.Typer, kind: str) -> None:
         _run(kind, settings, spec, dry_run, json)
 
     run.__doc__ = f"Run a job to its end; Ctrl-C stops it and says how to resume.\n\nExample: {EXAMPLES[kind]}"
+
+    def create(
+        settings: dict[str, Any],
+        spec: creation.Spec = None,
+        name: creation.Name = None,
+        output_model: creation.OutputModel = None,
+        follow: creation.Follow = False,
+        dry_run: creation.DryRun = False,
+        url: Url = None,
+        json: AsJson = False,
+    ) -> None:
+        creation.create(kind, settings, spec, name, output_model, follow, dry_run, url, json)
+
+    create.__doc__ = f"Queue a job on a server; files are uploaded.\n\nExample: {creation.EXAMPLES[kind]}"
     group.command("run")(with_flags(run, KINDS[kind]))
-    group.callback()(_group)
+    group.command("create")(with_flags(create, KINDS[kind]))
     app.add_typer(group, name=kind)
-
-
-def _group() -> None:
-    """Keeps `run` a named command while it is the only one."""
 
 
 def _run(kind: str, flags: dict[str, Any], file: Path | None, dry_run: bool, as_json: bool) -> None:

@@ -58,7 +58,7 @@ def list_keys(
     """
     from dataclasses import asdict
 
-    from tunesmith.cli.output import print_json
+    from tunesmith.cli.output import minute, print_json
 
     found = _keys(data_dir, database_url).list()
     if json:
@@ -66,9 +66,9 @@ def list_keys(
         return
     typer.echo(f"{'id':<14}{'key':<11}{'owner':<16}{'name':<20}{'made':<18}{'used':<18}state")
     for info in found:
-        until = f" until {_minute(info.expires_at)}" if info.expires_at else ""
-        state = f"{info.scope}{until}" if info.revoked_at is None else f"revoked {_minute(info.revoked_at)}"
-        times = f"{_minute(info.created_at):<18}{_minute(info.last_used_at or ''):<18}"
+        until = f" until {minute(info.expires_at)}" if info.expires_at else ""
+        state = f"{info.scope}{until}" if info.revoked_at is None else f"revoked {minute(info.revoked_at)}"
+        times = f"{minute(info.created_at):<18}{minute(info.last_used_at):<18}"
         typer.echo(f"{info.id:<14}{info.prefix + '…':<11}{info.owner:<16}{info.name or '-':<20}{times}{state}")
 
 
@@ -92,8 +92,3 @@ def _keys(data_dir: Path, database_url: str) -> "Keys":
     from tunesmith.services.store import file_url, open_store
 
     return Keys(open_store(database_url or file_url(data_dir.expanduser().resolve())))
-
-
-def _minute(time: str) -> str:
-    """A time as people read it, UTC; a dash where there is none."""
-    return time[:16].replace("T", " ") or "-"

@@ -5,13 +5,14 @@ Only the file of the command that was asked for is imported, so that ``--help`` 
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from tunesmith import __version__
-from tunesmith.core.errors import JobStopped, UserError
+from tunesmith.core.errors import Kind, UserError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Teach the embedded model to carry, in about a minute, and show that it learned."),
@@ -24,18 +25,37 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("runs", "Write a run's report.html anew."),
     "compare": ("runs", "Two runs side by side: settings that differ, curves, results."),
     "import": ("importing", "A run configuration from elsewhere as a spec: TRL, Fireworks, OpenAI, Tinker's cookbook."),
-    "track": ("track", "Report a run to experiment trackers: wandb, mlflow, tensorboard, trackio, OpenTelemetry."),
+    "track": ("track", "Report a run to experiment trackers, or what they have not been told yet."),
     "plan": ("plan", "Steps, tokens, memory and time of a spec, before anything is spent."),
     "dataset": ("dataset", "Check and preview datasets."),
     "evaluator": ("evaluator", "Try a grader before a job depends on it."),
     "serve": ("serve", "Serve the Training API to clients that you already have."),
-    "login": ("login", "A link that opens the web page of a running server."),
+    "dashboard": ("dashboard", "A link that opens the web page of a running server."),
     "status": ("status", "Workers, models and queues of a running server."),
     "keys": ("keys", "Keys of the server's clients."),
     "db": ("db", "The server's database: its revision, back-ups, their return."),
-    "models": ("models", "Base models that the server offers."),
+    "models": ("models", "Models of the server: base models that it offers, and what was tuned."),
+    "jobs": ("managed", "Jobs of the server: list, follow, stop, go on, clone."),
+    "datasets": ("datasets", "Datasets of the server: upload, check, download."),
+    "evaluators": ("evaluators", "Evaluators of the server: upload, look at their build, delete."),
+    "deployments": ("deployments", "Names under which the server answers for a model."),
+    "secrets": ("secrets", "Secrets that evaluators on the server may use."),
+    "chat": ("chat", "Chat with a model of the server."),
+    "login": ("login", "Keep a server's address and a key, for the commands that ask it."),
+    "env": ("env", "The lines that point a client you already have at the server."),
+    "doctor": ("doctor", "What on this machine is fit for work, and how to mend what is not."),
 }
-REFUSED, FAILED, INTERRUPTED = 2, 1, 130
+ALIASES = {"sftj": "sft", "rftj": "rft", "dpoj": "dpo"}
+"""Names that people know from another command line -> kind of job."""
+REFUSED, FAILED, NOT_FOUND, DENIED, CONFLICT, INTERRUPTED = 2, 1, 3, 4, 5, 130
+CODES: dict[Kind, int] = {
+    "invalid": REFUSED,
+    "not_found": NOT_FOUND,
+    "conflict": CONFLICT,
+    "denied": DENIED,
+    "stopped": FAILED,
+}
+COMPLETE = "_TUNESMITH_COMPLETE"
 
 
 def build(wanted: str | None) -> typer.Typer:
@@ -44,7 +64,6 @@ def build(wanted: str | None) -> typer.Typer:
         name="tunesmith",
         help="Fine-tune models on your own machine.\n\nExample: tunesmith demo",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
@@ -76,17 +95,33 @@ def _options(
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 the job failed, 2 the input was refused, 130 interrupted."""
+    """Exit codes: 0 done, 1 the job failed, 2 refused, 3 not found, 4 no access, 5 in conflict, 130 interrupted."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    wanted = next((a for a in sys.argv[1:] if not a.startswith("-")), None)
+    sys.argv[1:] = with_alias(sys.argv[1:])
     try:
-        build(wanted)()
-    except JobStopped as e:
-        _fail(str(e), FAILED)
+        build(wanted(sys.argv[1:], os.environ))()
     except UserError as e:
-        _fail(str(e), REFUSED)
+        _fail(str(e), CODES[e.kind])
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
+
+
+def wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> str | None:
+    """The command that was asked for, also by a shell that completes what is being typed."""
+    typed = environment.get("COMP_WORDS") or environment.get("_TYPER_COMPLETE_ARGS")
+    words = typed.split()[1:] if COMPLETE in environment and typed else arguments
+    return next((word for word in words if not word.startswith("-")), None)
+
+
+def with_alias(arguments: Sequence[str]) -> list[str]:
+    """``sftj list`` is ``jobs list --kind sft``, ``sftj create`` is ``sft create``, ``sftj get`` is ``jobs get``."""
+    kind = ALIASES.get(arguments[0]) if arguments else None
+    if kind is None:
+        return list(arguments)
+    verb, *rest = arguments[1:] or ["--help"]
+    if verb in ("create", "run"):
+        return [kind, verb, *rest]
+    return ["jobs", verb, *(["--kind", kind] if verb == "list" else []), *rest]
 
 
 def _fail(text: str, code: int) -> None:

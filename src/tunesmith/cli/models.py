@@ -1,15 +1,17 @@
-"""``tunesmith models add``, ``list``, ``remove`` and ``pull``: the base models that a server offers."""
+"""``tunesmith models``: base models of a data directory, with or without a server, and those of a server."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunesmith.cli.references import AsJson, Url, Yes
 from tunesmith.cli.serve import HOME, DatabaseUrl, DataDir
 
 if TYPE_CHECKING:
     from tunesmith.services.registry import Registry
 
+Model = Annotated[str, typer.Argument(help="Name of the model, its beginning, or @latest.")]
 Name = Annotated[str, typer.Argument(help="Name that clients use, such as Qwen/Qwen3-8B.")]
 
 
@@ -21,6 +23,8 @@ def add_to(app: typer.Typer, name: str) -> None:
     group.command("list")(list_models)
     group.command("remove")(remove)
     group.command("pull")(pull)
+    for verb in (get, rename, promote, download, delete):
+        group.command(verb.__name__)(verb)
     app.add_typer(group, name=name)
 
 
@@ -41,23 +45,32 @@ def add(
 
 
 def list_models(
+    local: Annotated[bool, typer.Option("--local", help="The base models of the data directory; no server.")] = False,
     data_dir: DataDir = HOME,
     database_url: DatabaseUrl = "",
-    json: Annotated[bool, typer.Option("--json", help="Print a list of objects as JSON.")] = False,
+    url: Url = None,
+    json: AsJson = False,
 ) -> None:
-    """List the base models: name, context in tokens, folder.
+    """List the models of the server, or with --local the base models of a data directory.
 
     Example: tunesmith models list
     """
-    from tunesmith.cli.output import print_json
+    from tunesmith.cli.output import print_json, print_table
 
-    found = _registry(data_dir, database_url).models()
+    if local:
+        models = _registry(data_dir, database_url).models()
+        found: list[Any] = [{"name": m.name, "max_context": m.max_context, "folder": str(m.folder)} for m in models]
+        headings = {"name": "name", "context": "max_context", "folder": "folder"}
+    else:
+        from tunesmith.cli.client import client_of
+        from tunesmith.cli.references import MOST
+
+        found = client_of(url).get("/models", limit=MOST)["items"]
+        headings = {"name": "name", "tuned from": "base_model", "job": "job_id", "context": "max_context"}
     if json:
-        print_json([{"name": m.name, "max_context": m.max_context, "folder": str(m.folder)} for m in found])
-        return
-    width = max(len(model.name) for model in found)
-    for model in found:
-        typer.echo(f"{model.name:<{width}}  {model.max_context:>9,}  {model.folder}")
+        print_json(found)
+    else:
+        print_table(found, headings)
 
 
 def remove(name: Name, data_dir: DataDir = HOME, database_url: DatabaseUrl = "") -> None:
@@ -89,6 +102,96 @@ def pull(
     registry = _registry(data_dir, database_url)
     model = registry.add(name or repo, fetch(repo, data_dir.expanduser().resolve() / "models"))
     say(f"{model.name} is {model.folder}, context {model.max_context} tokens")
+
+
+def get(model: Model, url: Url = None, json: AsJson = False) -> None:
+    """Show a model of the server.
+
+    Example: tunesmith models get @latest
+    """
+    from tunesmith.cli.output import print_fields, print_json
+
+    client, path, _ = _found(model, url)
+    found = client.get(path)
+    if json:
+        print_json(found)
+    else:
+        print_fields(found | {"chat with it": f"tunesmith chat {found['name']}"})
+
+
+def rename(
+    model: Model, new_name: Annotated[str, typer.Argument(help="The new name.")], url: Url = None, json: AsJson = False
+) -> None:
+    """Give a tuned model another name.
+
+    Example: tunesmith models rename job-1a2b sums
+    """
+    from tunesmith.cli.output import print_json, say
+
+    client, path, name = _found(model, url)
+    renamed = client.post(f"{path}/rename", {"name": new_name})
+    if json:
+        print_json(renamed)
+    else:
+        say(f"{name} is now {renamed['name']}")
+
+
+def promote(
+    path: Annotated[str, typer.Argument(help="`tinker://...` of a checkpoint of the Training API.")],
+    name: Annotated[str, typer.Argument(help="Name that it gets.")],
+    url: Url = None,
+    json: AsJson = False,
+) -> None:
+    """Give a checkpoint a name; its weights are copied and outlive it.
+
+    Example: tunesmith models promote tinker://model-1/sampler_weights/best sums
+    """
+    from tunesmith.cli.client import client_of, path_of
+    from tunesmith.cli.output import print_json, say
+
+    made = client_of(url).post(f"{path_of('models', name)}/promote", {"path": path})
+    if json:
+        print_json(made)
+    else:
+        say(f"{path} is {made['name']} too; chat with it: tunesmith chat {made['name']}")
+
+
+def download(
+    model: Model,
+    output: Annotated[Path | None, typer.Option(help="File; default <name>.tar.")] = None,
+    url: Url = None,
+) -> None:
+    """Fetch a tuned model as a tar: an adapter in PEFT format, or a model.
+
+    Example: tunesmith models download @latest --output sums.tar
+    """
+    client, path, name = _found(model, url)
+    file = output or Path(f"{name.replace('/', '-').replace(':', '-')}.tar")
+    client.download(f"{path}/download", file)
+    typer.echo(file)
+
+
+def delete(model: Model, yes: Yes = False, url: Url = None) -> None:
+    """Forget a tuned model.
+
+    Example: tunesmith models delete sums --yes
+    """
+    from tunesmith.cli.output import confirm, say
+
+    client, path, name = _found(model, url)
+    confirm(f"Delete model {name}?", yes)
+    client.delete(path)
+    say(f"{name} is deleted")
+
+
+def _found(model: str, url: str | None) -> tuple[Any, str, str]:
+    """(client, address of the model, its name)."""
+    from tunesmith.cli.client import client_of, path_of
+    from tunesmith.cli.references import one_of
+
+    client = client_of(url)
+    name = one_of(client, "models", model, "name")
+    return client, path_of("models", name), name
 
 
 def _registry(data_dir: Path, database_url: str) -> "Registry":

@@ -7,7 +7,8 @@ from typing import Any
 
 import typer
 
-from tunesmith.cli.output import print_json, say
+from tunesmith.cli import columns
+from tunesmith.cli.output import LEVEL_COLORS, print_json, say
 from tunesmith.core.types import Finding
 from tunesmith.recipes.report import StepReport
 from tunesmith.services.run_folder import RunFolder
@@ -15,37 +16,13 @@ from tunesmith.services.worker import Watcher
 
 SHOWN_STEPS = 60
 """Longer jobs show about this many of their steps."""
-COLUMNS: dict[str, tuple[tuple[str, tuple[str, ...], str], ...]] = {
-    "rft": (
-        ("reward", ("rollout/reward_mean",), "{:.3f}"),
-        ("held-out", ("eval/reward_mean",), "{:.3f}"),
-        ("signal", ("rollout/signal_share",), "{:.0%}"),
-        ("KL", ("policy/kl_ref",), "{:.4f}"),
-        ("gap", ("gap/max",), "{:.0e}"),
-        ("length", ("rollout/length_mean",), "{:.1f}"),
-        ("tokens/s", ("speed/rollout_tokens_per_s",), "{:,.0f}"),
-    ),
-    "sft": (
-        ("loss", ("train/loss",), "{:.4f}"),
-        ("held-out", ("eval/loss",), "{:.4f}"),
-        ("grad norm", ("optim/grad_norm",), "{:.2f}"),
-        ("tokens/s", ("speed/train_tokens_per_s",), "{:,.0f}"),
-    ),
-    "dpo": (
-        ("loss", ("train/loss",), "{:.4f}"),
-        ("held-out", ("eval/loss",), "{:.4f}"),
-        ("ranked", ("train/accuracy", "eval/accuracy"), "{:.0%}"),
-        ("margin", ("train/margin", "eval/margin"), "{:.3f}"),
-        ("tokens/s", ("speed/train_tokens_per_s",), "{:,.0f}"),
-    ),
-}
 
 
 class Progress:
     """Prints a line per step with the time left, and findings as they arise."""
 
     def __init__(self, kind: str) -> None:
-        self.columns = COLUMNS[kind]
+        self.kind = kind
         self.num_steps = self.first_step = 0
         self.began = time.monotonic()
         self.run: RunFolder | None = None
@@ -59,35 +36,25 @@ class Progress:
         say(f"run folder {run.path}   {num_steps} steps")
         for note in notes:
             say(f"  note: {note}")
-        say(
-            "  ".join(["step".rjust(9), *(name.rjust(9) for name, _, _ in self.columns), "time left".rjust(9)]),
-            bold=True,
-        )
+        say(columns.heading(self.kind), bold=True)
 
     def stepped(self, report: StepReport) -> None:
         every = max(1, self.num_steps // SHOWN_STEPS)
         scored = any(name.startswith("eval/") for name in report.metrics)
         if report.step % every and not scored:
             return
-        values = report.metrics | report.timing
-        cells = [_cell(values, names, form) for _, names, form in self.columns]
-        step = f"{report.step}/{self.num_steps}"
-        say("  ".join([step.rjust(9), *(c.rjust(9) for c in cells), self._time_left(report.step).rjust(9)]))
+        step, left = f"{report.step}/{self.num_steps}", self._time_left(report.step)
+        say(columns.step_line(self.kind, step, report.metrics | report.timing, left))
 
     def found(self, finding: Finding) -> None:
-        color = {"error": "red", "warning": "yellow"}.get(finding.level, "cyan")
-        say(f"  {finding.level}: {finding.rule}: {finding.saw}. {finding.advice}", fg=color)
+        text = f"  {finding.level}: {finding.rule}: {finding.saw}. {finding.advice}"
+        say(text, fg=LEVEL_COLORS.get(finding.level, "cyan"))
 
     def _time_left(self, step: int) -> str:
         done = step - self.first_step
         if done <= 0:
             return ""
-        seconds = (time.monotonic() - self.began) / done * (self.num_steps - step)
-        return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-
-
-def _cell(values: dict[str, float], names: tuple[str, ...], form: str) -> str:
-    return next((form.format(values[name]) for name in names if name in values), "")
+        return columns.seconds((time.monotonic() - self.began) / done * (self.num_steps - step))
 
 
 def drive(kind: str, job: Callable[[Watcher], RunFolder], as_json: bool) -> RunFolder:

@@ -53,7 +53,9 @@ class Logins:
             if row is not None and row.kind == "link":
                 db.delete(row)
         if row is None or not good:
-            raise Denied("login link", "was opened before, or is older than ten minutes", "Make one: tunesmith login")
+            raise Denied(
+                "login link", "was opened before, or is older than ten minutes", "Make one: tunesmith dashboard"
+            )
         return self.new_session(row.owner)
 
     def owner_of(self, session: str) -> str | None:

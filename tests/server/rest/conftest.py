@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from crash import tiny_jobs
 from server.conftest import Ask
+from server.rest.shells import Shell
 from server.running import RunningServer
 
 from tunesmith.services.registry import Registry
@@ -75,3 +76,24 @@ def client(trainer: RunningServer) -> Iterator[httpx2.Client]:
     """Speaks to the real server with its first key."""
     with httpx2.Client(base_url=f"{trainer.base_url}/api/v1", headers={"x-api-key": trainer.key}, timeout=60) as made:
         yield made
+
+
+@pytest.fixture
+def shell(
+    trainer: RunningServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Shell:
+    """Commands against the real server, in a folder and a home of their own."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TUNESMITH_URL", trainer.base_url)
+    monkeypatch.setenv("TUNESMITH_API_KEY", trainer.key)
+    monkeypatch.chdir(tmp_path)
+    return Shell(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def files(trainer: RunningServer) -> Path:
+    """Datasets of the tiny model, by kind."""
+    return trainer.data_dir.parent / "files"

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+pytestmark = pytest.mark.thorough
 SETTINGS = {"base_model": "test/tiny", "learning_rate": 5e-4, "lora_rank": 4, "max_context_length": 64}
 RFT = {"evaluator": "contains", "chunk_size": 4, "response_candidates_count": 4, "max_tokens": 16, "top_k": 0}
 

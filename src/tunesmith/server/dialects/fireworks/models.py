@@ -7,8 +7,7 @@ from fastapi import Request
 from tunesmith.core.errors import NotFound
 from tunesmith.server.dialects.fireworks import names
 from tunesmith.server.dialects.fireworks.place import Place, place_of
-from tunesmith.server.dialects.weights import find_weights
-from tunesmith.services.deployments import Deployments
+from tunesmith.server.dialects.weights import deployed, find_weights
 from tunesmith.services.sessions.samplers import LiveSampler
 
 _NAME = re.compile(r"accounts/([^/]+)/(trainingSessions|trainingSamplers|deployments|models)/(.+)")
@@ -37,7 +36,7 @@ def weights_by_name(request: Request, owner: str, model: str) -> LiveSampler | N
         return _named(request, here, first)
     names.check_account(here.owner, account)
     if collection == "deployments":
-        return _deployed(request, here, rest, None)
+        return deployed(request, here.owner, rest)
     samplers = here.sessions.samplers
     if collection == "trainingSamplers":
         if not rest.startswith("checkpoints/"):
@@ -73,13 +72,4 @@ def _on_deployment(request: Request, here: Place, model: str, deployment: str) -
     if account:
         names.check_account(here.owner, account)
     row = here.deployments.get(here.owner, name)
-    return _deployed(request, here, row.id, None if ours == row.base_model else ours)
-
-
-def _deployed(request: Request, here: Place, deployment: str, model: str | None) -> LiveSampler:
-    """What a deployment serves: the snapshot that a trainer loaded, its own model, or one that is loaded there."""
-    deployments: Deployments = here.deployments
-    served, row = deployments.serves(here.owner, deployment, model), deployments.get(here.owner, deployment)
-    if row.path and served == row.model:
-        return here.sessions.samplers.weights(here.owner, None, row.path)
-    return find_weights(request, here.owner, served)
+    return deployed(request, here.owner, row.id, None if ours == row.base_model else ours)

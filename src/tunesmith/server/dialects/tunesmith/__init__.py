@@ -1,14 +1,24 @@
-"""Our own wire below ``/api/v1``: jobs, datasets, models and keys in the words of the specs.
+"""Our own wire below ``/api/v1``: jobs, datasets, evaluators and models in the words of the specs.
 
 Thin routes over the services. The Training API of the Tinker client has other nouns at the same root.
 """
 
 from fastapi import APIRouter
 
-from tunesmith.server.dialects.tunesmith import datasets, job_files, job_streams, jobs, keys, models
+from tunesmith.server.dialects.tunesmith import (
+    datasets,
+    deployments,
+    evaluators,
+    job_files,
+    job_streams,
+    jobs,
+    keys,
+    models,
+    secrets,
+)
 
 router = APIRouter(prefix="/api/v1")
-for part in (jobs, job_streams, job_files, datasets, models, keys):
+for part in (jobs, job_streams, job_files, datasets, evaluators, models, deployments, secrets, keys):
     router.include_router(part.router)
 
 __all__ = ["router"]

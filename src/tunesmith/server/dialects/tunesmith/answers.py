@@ -267,3 +267,50 @@ class Key(Answer):
 class NewKey(Key):
     key: str
     """In plain text, this once."""
+
+
+class Evaluator(Answer):
+    """An uploaded evaluator; a job names it as `uploaded:<id>`."""
+
+    id: str
+    display_name: str
+    entry_point: str
+    state: str
+    """BUILDING, ACTIVE or BUILD_FAILED."""
+    reason: str
+    """Why the build failed."""
+    traits: dict[str, Any]
+    """What the build found out about it."""
+    created_at: str
+    updated_at: str
+
+
+class Secret(Answer):
+    """The name of a secret; its value is never shown again."""
+
+    name: str
+    created_at: str
+    updated_at: str
+
+
+class Secrets(Answer):
+    items: list[Secret]
+
+
+class Deployment(Answer):
+    """A name under which the server answers for a model."""
+
+    id: str
+    name: str
+    """What inference takes as `model`."""
+    model: str
+    """Base or tuned model that it serves."""
+    base_model: str
+    loaded: list[str]
+    """Tuned models that it serves too."""
+    default: str
+    """The model that its own name means."""
+    replicas: int
+    """0: the name is closed."""
+    created_at: str
+    updated_at: str

@@ -1,34 +1,27 @@
 """``/datasets``: a file is sent in one request, checked, and kept unchanged while jobs use it."""
 
 import asyncio
-import base64
-import hashlib
-import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
-from fastapi import Header, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import FileResponse
 
-from tunesmith.core.errors import NotFound, UserError
+from tunesmith.core.errors import NotFound
 from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
+from tunesmith.server.dialects.tunesmith.incoming import Digest, file_body, receive, sha256_of
 from tunesmith.server.dialects.tunesmith.jobs import Limit, Offset
-from tunesmith.services.datasets import Dataset, Datasets, Incoming
+from tunesmith.services.datasets import Dataset, Datasets
 from tunesmith.services.preview import preview
 from tunesmith.services.registry import EMBEDDED
 from tunesmith.services.renderers import Renderers
 
 router = new_router("datasets")
 Kind = Literal["rft", "sft", "dpo"]
-Digest = Annotated[str | None, Header(alias="content-digest", description="`sha-256=:<base64>:`; checked if given.")]
-_SHA256 = re.compile(r"sha-256=:([A-Za-z0-9+/=]{44}):")
-_FILE = {"requestBody": {"required": True, "content": {"application/jsonl": {"schema": {"type": "string"}}}}}
 
 
-@router.put("/datasets/{dataset_id}", response_model=answers.Dataset, openapi_extra=_FILE)
+@router.put("/datasets/{dataset_id}", response_model=answers.Dataset, openapi_extra=file_body("application/jsonl"))
 async def put_dataset(
     request: Request,
     owner: Owner,
@@ -41,16 +34,10 @@ async def put_dataset(
 
     An upload that failed or was cut off can be sent again; the file of a READY dataset never changes.
     """
-    datasets, wanted = datasets_of(request), _sha256(content_digest)
+    datasets, wanted = datasets_of(request), sha256_of(content_digest)
     made = await asyncio.to_thread(_make, datasets, owner, dataset_id, kind or "", display_name)
-    digest = hashlib.sha256()
     try:
-        async with _uploading(datasets, owner, dataset_id) as incoming:
-            async for piece in request.stream():
-                digest.update(piece)
-                incoming.write(piece)
-            if wanted is not None and wanted != digest.digest():
-                raise UserError("content-digest", "is not that of the file that arrived", "Send it again")
+        await receive(request, datasets.upload(owner, dataset_id), wanted)
     except BaseException:
         if made:
             await asyncio.to_thread(datasets.delete, owner, dataset_id)
@@ -124,25 +111,3 @@ def _make(datasets: Datasets, owner: str, dataset_id: str, kind: str, display_na
         datasets.create(owner, dataset_id, display_name=display_name, kind=kind)
         return True
     return False
-
-
-@asynccontextmanager
-async def _uploading(datasets: Datasets, owner: str, dataset_id: str) -> AsyncIterator[Incoming]:
-    """``Datasets.upload`` whose begin and end, which wait for the disk, hold up nobody."""
-    upload = datasets.upload(owner, dataset_id)
-    incoming = await asyncio.to_thread(upload.__enter__)
-    try:
-        yield incoming
-    except BaseException as e:
-        await asyncio.to_thread(upload.__exit__, type(e), e, e.__traceback__)
-        raise
-    await asyncio.to_thread(upload.__exit__, None, None, None)
-
-
-def _sha256(header: str | None) -> bytes | None:
-    if header is None:
-        return None
-    found = _SHA256.fullmatch(header.strip())
-    if found is None:
-        raise UserError("content-digest", f"cannot be {header[:80]!r}", "Send sha-256=:<base64>:, or leave it out")
-    return base64.b64decode(found[1])

@@ -90,6 +90,33 @@ class NewKey(Given):
     """How long it is good; null for ever."""
 
 
+class NewSecret(Given):
+    value: str
+
+
+class NewDeployment(Given):
+    id: str
+    """Up to 63 of a-z, 0-9 and -."""
+    model: str
+    """Base or tuned model that it serves."""
+
+
+class Scale(Given):
+    replicas: int
+    """0 closes the name."""
+
+
+class Load(Given):
+    model: str
+    """Tuned model of the same base model."""
+    default: bool = False
+    """The deployment's own name means it from now on."""
+
+
+class Unload(Given):
+    model: str
+
+
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
     """The description of a body that the route reads itself, within the server's limit."""
     schema = model.model_json_schema()

@@ -156,5 +156,5 @@ def _plan(request: Request, owner: str, given: NewJob) -> Mapping[str, Any]:
 def _in_names(spec: dict[str, Any], job: Any) -> dict[str, Any]:
     """Folders of the server are told by the names that they were asked for by."""
     names = {"dataset": job.dataset, "evaluation_dataset": job.evaluation_dataset}
-    names |= {name: job.settings.get(name) for name in ("base_model", "warm_start_from")}
+    names |= {name: job.settings.get(name) for name in ("base_model", "warm_start_from", "evaluator")}
     return {name: names.get(name, value) for name, value in spec.items() if name != "output_dir"}

@@ -1,0 +1,35 @@
+"""``tunesmith dashboard``: a link to the web page of a server on this machine. Works beside a server that runs."""
+
+from typing import Annotated
+
+import typer
+
+from tunesmith.cli.serve import HOME, DatabaseUrl, DataDir
+
+
+def add_to(app: typer.Typer, name: str) -> None:
+    app.command(name)(dashboard)
+
+
+def dashboard(
+    owner: Annotated[str, typer.Option(help="Whose jobs the page shows; as with keys.")] = "default",
+    url: Annotated[str, typer.Option(help="Address of the server, for the link.")] = "http://127.0.0.1:8000",
+    data_dir: DataDir = HOME,
+    database_url: DatabaseUrl = "",
+) -> None:
+    """A link that opens the web page of a running server.
+
+    It opens once, within ten minutes.
+
+    Example: tunesmith dashboard
+    """
+    from tunesmith.cli.output import say
+    from tunesmith.services.keys import check_owner
+    from tunesmith.services.logins import Logins, login_address
+    from tunesmith.services.store import file_url, open_store
+
+    check_owner(owner)
+    store = open_store(database_url or file_url(data_dir.expanduser().resolve()))
+    say("opens once, within ten minutes:")
+    typer.echo(login_address(url, Logins(store).new_link(owner)))
+    store.close()
