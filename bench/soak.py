@@ -53,6 +53,14 @@ def training_job(server: Served) -> str:
     return str(ask(server, "POST", "/api/v1/jobs", json.dumps({**asked, "batch_size_samples": 4}).encode())["id"])
 
 
+def stop(server: Served, job: str) -> None:
+    """Its worker would outlive the server."""
+    if ask(server, "GET", f"/api/v1/jobs/{job}")["state"] == "running":
+        ask(server, "POST", f"/api/v1/jobs/{job}/cancel")
+    while ask(server, "GET", f"/api/v1/jobs/{job}")["state"] == "cancelling":
+        time.sleep(0.5)
+
+
 def step_of(server: Served, job: str) -> int:
     metrics = ask(server, "GET", f"/api/v1/jobs/{job}/metrics?after_step=0")
     found = [int(step) for step in re.findall(r'"step": (\d+)', json.dumps(metrics))]
@@ -72,6 +80,7 @@ def load_lines(server: Served, minutes: float) -> list[Line]:
     found = json.loads(done.stdout.splitlines()[-1])
     trained = step_of(server, job) - first
     state = ask(server, "GET", f"/api/v1/jobs/{job}")["state"]
+    stop(server, job)
     seen = memory.seen_mb[len(memory.seen_mb) // 4 :]
     third = max(1, len(seen) // 3)
     early, late = median(seen[:third]), median(seen[-third:])

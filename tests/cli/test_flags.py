@@ -62,6 +62,7 @@ VALUES = {
     "max_grader_error_rate": 0.5,
     "grader_timeout_s": 2.5,
     "grader_memory_mb": 512,
+    "grader_network": True,
     "eval_samples": 1,
     "batch_size_samples": 9,
     "preference_loss": "orpo",

@@ -246,11 +246,10 @@ def test_unbounded_recursion_fails_with_a_label(evaluator):
     assert bad.label in ("crash", "memory", "timeout")
 
 
-@as_root
 def test_a_grader_cannot_kill_its_parent(evaluator):
-    bad = asyncio.run(abused(evaluator, "kills_parent"))[0]
-    assert isinstance(bad, GradingError)
-    assert "PermissionError" in bad.detail
+    """The first process of its namespace, which no signal from inside reaches."""
+    bad, _, _, stats = asyncio.run(abused(evaluator, "kills_parent"))
+    assert (bad, stats.restarts) == (1.0, 0)
 
 
 @as_root

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -40,8 +41,10 @@ def scored(completion, row):
 def fails(completion, row):
     return 1 / 0
 
+OWN = float(int.from_bytes(os.urandom(4), "big"))
+
 def process(completion, row):
-    return float(os.getpid())
+    return OWN
 
 def chance(completion, row):
     return random.random() + len({"a", "b", "c"})
@@ -348,18 +351,24 @@ from tunesmith.core.types import Rollout
 from tunesmith.grading import build_grader
 async def main():
     grader = build_grader("{folder}/mine.py::process", timeout_s=5, memory_mb=256, workers=1)
-    print(int((await grader(Rollout((), "", 0, "stop"), {{}})).reward), flush=True)
+    print((await grader(Rollout((), "", 0, "stop"), {{}})).reward, flush=True)
     await asyncio.sleep(60)
 asyncio.run(main())
 """
     parent = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, env={"TMPDIR": str(folder)}, text=True
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        env={"TMPDIR": str(folder)},
+        text=True,
+        start_new_session=True,
     )
     assert parent.stdout is not None
-    worker = int(parent.stdout.readline())
+    assert float(parent.stdout.readline())
+    workers = set(members(parent.pid, None)) - {parent.pid}
+    assert workers
     parent.send_signal(signal.SIGKILL)
     parent.communicate()
     deadline = time.monotonic() + 5
-    while worker in members(worker, None) and time.monotonic() < deadline:
+    while any(os.path.exists(f"/proc/{worker}") for worker in workers) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert worker not in members(worker, None)
+    assert not [worker for worker in workers if os.path.exists(f"/proc/{worker}")]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -206,6 +207,20 @@ def grader_memory_mb(jobs):
     )
 
 
+def grader_network(jobs):
+    """The grader needs a connection to a port of this machine."""
+    few = jobs.root / "data" / "one.jsonl"
+    few.write_text((jobs.root / "data" / "rft.jsonl").read_text().splitlines()[0] + "\n")
+    short = {"chunk_size": 1, "response_candidates_count": 2, "eval_auto_carveout": False}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        file = failing_grader(jobs, f"import socket; socket.create_connection({address}, 5).close(); return 1.0")
+        with pytest.raises(UserError, match="ConnectionRefusedError"):
+            jobs.run("rft", dataset=str(few), evaluator=file, **short)
+        run = jobs.run("rft", dataset=str(few), evaluator=file, grader_network=True, **short)
+    return run.metrics()[1]["rollout/failed_share"] == 0
+
+
 def report_to(jobs):
     absent = next(name for name, package in PACKAGES.items() if find_spec(package.partition(".")[0]) is None)
     return refused(jobs, "is not installed", report_to=[absent])
@@ -246,7 +261,7 @@ OBSERVED: dict[str, Callable[[Jobs], bool]] = {
     for check in (
         *(base_model, dataset, kind, limits, warm_start_from, evaluation_dataset, save_every, output_dir),
         *(skip_bad_rows, max_context_length, max_concurrent_rollouts),
-        *(max_grader_error_rate, grader_timeout_s, grader_memory_mb),
+        *(max_grader_error_rate, grader_timeout_s, grader_memory_mb, grader_network),
         *(report_to, tracker_project, tracker_entity, tracker_run),
     )
 }

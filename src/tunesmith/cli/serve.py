@@ -1,6 +1,7 @@
 """``tunesmith serve``: the Training API over HTTP, from one data directory."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,12 @@ def serve(
     dashboard_host: Annotated[
         list[str] | None, typer.Option(help="A name, besides addresses and localhost, that the web page answers to.")
     ] = None,
+    sandbox: Annotated[
+        str,
+        typer.Option(
+            envvar="TUNESMITH_SANDBOX", help="What user code must run in: bubblewrap, namespaces, limits, or auto."
+        ),
+    ] = "auto",
 ) -> None:
     """Serve the Training API to clients that you already have.
 
@@ -54,6 +61,7 @@ def serve(
         max_body_bytes=max_body_mib << 20,
         max_dataset_bytes=max_dataset_mib << 20,
         max_running_jobs=max_running_jobs,
+        sandbox=sandbox,
         dashboard_hosts=tuple(dashboard_host or ()),
     )
     run(settings, _announce)
@@ -63,10 +71,12 @@ def _announce(settings: "ServerSettings", keys: "Keys", logins: "Logins") -> Non
     """Say where the server is, open its page to whoever started it, and give the first key."""
     from tunesmith import __version__
     from tunesmith.cli.output import say
+    from tunesmith.grading.sandbox import found, level
     from tunesmith.services.logins import login_address
 
     say(f"tunesmith {__version__} serves on {settings.base_url}, data in {settings.data_dir}")
     say(f"web page (opens once, within ten minutes): {login_address(settings.base_url, logins.new_link())}")
+    say(f"user code runs in the sandbox: {level()}{_better(found().refused)}")
     key = keys.create_first()
     if key is None:
         say("make a key for another client with: tunesmith keys create")
@@ -81,3 +91,8 @@ def _announce(settings: "ServerSettings", keys: "Keys", logins: "Logins") -> Non
     ):
         typer.echo(f"export {name}={value}")
     sys.stdout.flush()
+
+
+def _better(refused: Mapping[str, str]) -> str:
+    """Why not a better sandbox."""
+    return "".join(f"; {name} does not work here: {problem}" for name, problem in refused.items())

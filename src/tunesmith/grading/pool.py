@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from tunesmith.core.ports import GradingError
 from tunesmith.core.types import Metrics, Rollout, Row, Score
@@ -17,6 +18,12 @@ from tunesmith.grading.evaluator import BuiltinTarget, Evaluator, parse_evaluato
 from tunesmith.grading.process import Limits
 from tunesmith.grading.slot import Slot
 from tunesmith.grading.verdict import as_score
+
+if TYPE_CHECKING:
+    # A worker process imports this package too, and should not wait for settings.
+    from tunesmith.spec.rft import RftSpec
+
+NUM_WORKERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +39,15 @@ class GraderStats:
     """Time in graders, without waiting for a free worker."""
     seconds_max: float
     """The slowest single grading."""
-    notes: tuple[str, ...]
-    """What this machine did not let the workers lock."""
 
 
 def build_grader(
-    evaluators: str | Sequence[str], *, timeout_s: float, memory_mb: int, workers: int = 2
+    evaluators: str | Sequence[str],
+    *,
+    timeout_s: float,
+    memory_mb: int,
+    network: bool = False,
+    workers: int = NUM_WORKERS,
 ) -> "GraderPool":
     """A grader from evaluator strings: built-ins by name, `file.py::function`, several with `=weight` as a sum.
 
@@ -45,12 +55,19 @@ def build_grader(
         evaluators: one string or several; docs/graders.md has the syntax.
         timeout_s: wall time of one grading.
         memory_mb: memory of one grader process above Python's own.
+        network: whether users' code may reach the network.
         workers: most processes at a time.
 
     Raises:
         UserError: a string that cannot be read; NotFound for a file that is not there.
     """
-    return GraderPool(parse_evaluators(evaluators), Limits(timeout_s, memory_mb), workers)
+    return GraderPool(parse_evaluators(evaluators), Limits(timeout_s, memory_mb, network), workers)
+
+
+def grader_of(spec: "RftSpec") -> "GraderPool":
+    """The grader of a job."""
+    limits = Limits(spec.grader_timeout_s, spec.grader_memory_mb, spec.grader_network)
+    return GraderPool(parse_evaluators(spec.evaluator), limits, NUM_WORKERS)
 
 
 class GraderPool:
@@ -110,9 +127,7 @@ class GraderPool:
     def stats(self) -> GraderStats:
         """Counts and times since the pool was built."""
         restarts = sum(slot.restarts for slot in self._slots)
-        notes = tuple(sorted({slot.note for slot in self._slots if slot.note}))
-        seconds = self._seconds_total, self._seconds_max
-        return GraderStats(self._calls, dict(self._failures), restarts, *seconds, notes)
+        return GraderStats(self._calls, dict(self._failures), restarts, self._seconds_total, self._seconds_max)
 
     async def _part(self, evaluator: Evaluator, rollout: Rollout, row: Row) -> Score:
         """One evaluator's score, before its weight; a failure in a sum says whose it is."""

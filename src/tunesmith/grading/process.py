@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -16,9 +15,10 @@ from typing import IO, Any
 from tunesmith.core.errors import UserError
 from tunesmith.core.ports import GradingError
 from tunesmith.core.types import Score
+from tunesmith.grading.answers import Folder
 from tunesmith.grading.builtin import GRADERS
 from tunesmith.grading.evaluator import BuiltinTarget, Evaluator
-from tunesmith.grading.processes import kill_all, members, unused_user
+from tunesmith.grading.sandbox import Level, Sandboxed, launch, python_folders
 from tunesmith.grading.verdict import as_score
 
 MAX_PROCESSES = 32
@@ -26,7 +26,6 @@ START_TIMEOUT_S = 60.0
 TAIL_BYTES = 10_000
 SHARE_FOR_BUILTINS = 0.6
 """Part of the wall time after which a built-in gives up on a completion's code or query and scores it 0."""
-_MAX_REPLY_BYTES = 1 << 20
 _FIRST_LOOK_S, _LOOK_EVERY_S = 0.05, 0.1
 _OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "Cannot allocate memory", "out of memory")
 
@@ -49,17 +48,19 @@ class Limits:
     """Wall time, from the moment a worker gets it."""
     memory_mb: int
     """Address space of each process above what Python and the built-ins need."""
+    network: bool = False
+    """Whether user code may reach the network."""
 
 
 class WorkerProcess:
     """A running worker. After a failure that `grade` raises itself it is dead, and the pool starts another."""
 
-    def __init__(self, process: asyncio.subprocess.Process, user: int | None, folder: Path, log: IO[bytes]) -> None:
+    def __init__(self, process: Sandboxed, log: IO[bytes]) -> None:
         self.alive = True
         self.served = 0
-        self.note = ""
-        """What the machine did not let us lock, in words."""
-        self._process, self._user, self._folder, self._log = process, user, folder, log
+        self._process, self._log = process, log
+        self._around = 0
+        """Processes of the sandbox that are not the grader's."""
 
     @classmethod
     async def start(cls, evaluators: Sequence[Evaluator], limits: Limits) -> "WorkerProcess":
@@ -68,22 +69,15 @@ class WorkerProcess:
         Raises:
             UserError: an evaluator cannot be loaded; says why, with the end of the traceback.
         """
-        user = unused_user()
-        folder = Path(tempfile.mkdtemp(prefix="tunesmith-grader-"))
-        if user is not None:
-            os.chown(folder, user, user)
         log = tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115, lives as long as the worker
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-s", "-c", _BOOT, str(Path(__file__).parents[2])),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-            cwd=folder,
-            env=_environment(folder),
-            start_new_session=True,
-            limit=_MAX_REPLY_BYTES,
+        process = await launch(
+            (sys.executable, "-P", "-s", "-c", _BOOT, str(Path(__file__).parents[2])),
+            readable=[*python_folders(), *(folder for evaluator in evaluators for folder in _readable(evaluator))],
+            network=limits.network,
+            log=log,
+            at=_needed_level(evaluators),
         )
-        worker = cls(process, user, folder, log)
+        worker = cls(process, log)
         try:
             await worker._set_up(evaluators, limits)
         except BaseException:
@@ -112,21 +106,12 @@ class WorkerProcess:
     async def stop(self) -> None:
         """Kill the worker and everything it started, and remove its folder."""
         self.alive = False
-        kill_all(self._process.pid, self._user)
-        if self._process.returncode is None:
-            # Not by its own kill(), which reaps a process that is dead already behind the event loop's back.
-            with suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        await self._process.kill()
         self._log.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _set_up(self, evaluators: Sequence[Evaluator], limits: Limits) -> None:
         targets = [_target(evaluator, limits) for evaluator in evaluators]
-        setup = {"targets": targets, "memory_mb": limits.memory_mb, "user": self._user, "parent": os.getpid()}
-        self._send(json.dumps(setup))
+        self._send(json.dumps({"targets": targets, "memory_mb": limits.memory_mb}))
         where = "evaluator " + ", ".join(target["where"] for target in targets)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -140,8 +125,7 @@ class WorkerProcess:
             raise UserError(where, detail, "Run the file with python to see why, or raise grader_memory_mb")
         if "failed" in reply:
             raise _load_error(reply)
-        self.note = reply["note"]
-        self._user = self._user if reply["own_user"] else None
+        self._around = len(self._process.members()) - 1
 
     async def _exchange(self, request_id: str, request: str, timeout_s: float) -> Reply:
         self._send(request)
@@ -187,7 +171,7 @@ class WorkerProcess:
         self._process.stdin.write(f"{line}\n".encode())
 
     def _count(self) -> None:
-        running = len(members(self._process.pid, self._user))
+        running = len(self._process.members()) - self._around
         if running > MAX_PROCESSES:
             raise GradingError("processes", f"{running} processes; a grader may have {MAX_PROCESSES}")
 
@@ -203,11 +187,25 @@ class WorkerProcess:
         return f"; it had printed: {tail}" if tail else ""
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    """Nothing of ours; one thread for numeric libraries; the same order of sets in every worker."""
-    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
-    places = {"HOME": str(folder), "TMPDIR": str(folder), "PATH": os.defpath, "LANG": "C.UTF-8"}
-    return {**threads, **places, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
+def _readable(evaluator: Evaluator) -> list[Path]:
+    """What a grader sees of this machine's files beside Python: its own folder, and folders that a setting names.
+
+    A file in your home folder itself, or in a folder such as /tmp, sees none of its neighbours.
+    """
+    target = evaluator.target
+    if isinstance(target, BuiltinTarget):
+        kinds = GRADERS[target.name].arguments()
+        return [Path(value) for name, value in target.arguments.items() if kinds[name] is Folder]
+    folder = target.path.parent
+    broad = folder == Path.home() or len(folder.parts) <= 2
+    return [] if broad else [folder]
+
+
+def _needed_level(evaluators: Sequence[Evaluator]) -> Level | None:
+    """None for the level in use; built-ins that open the files a row names, and run no code, need limits alone."""
+    targets = [evaluator.target for evaluator in evaluators]
+    ours = all(isinstance(target, BuiltinTarget) and GRADERS[target.name].opens_files for target in targets)
+    return "limits" if ours else None
 
 
 def _target(evaluator: Evaluator, limits: Limits) -> dict[str, Any]:
@@ -230,7 +228,7 @@ def _load_error(reply: Reply) -> UserError:
     if reply["missing"]:
         return UserError(where, detail, "Define def grade(completion, row) and name it after the ::")
     lines = "\n".join(detail.splitlines()[-12:])
-    mend = "Run the file with python; graders start in an empty folder, with an empty environment, as another user"
+    mend = "Run the file with python; a grader sees its own folder alone, and no network, environment or other files"
     return UserError(where, f"cannot be imported\n{lines}\n", mend)
 
 

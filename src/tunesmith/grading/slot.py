@@ -17,7 +17,6 @@ class Slot:
 
     def __init__(self, evaluators: Sequence[Evaluator], limits: Limits) -> None:
         self.restarts = 0
-        self.note = ""
         self._evaluators, self._limits = evaluators, limits
         self._worker: WorkerProcess | None = None
 
@@ -30,7 +29,6 @@ class Slot:
             self.restarts += 1
             await self.stop()
         self._worker = await WorkerProcess.start(self._evaluators, self._limits)
-        self.note = self._worker.note
         return self._worker
 
     async def grade(self, request_id: str, request: str) -> Score:

@@ -6,13 +6,14 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith import __version__
+from tunesmith.grading.sandbox import LEVELS, level
 from tunesmith.server.auth import Owner, owner_of
 from tunesmith.server.settings import ServerSettings
 from tunesmith.services.registry import Registry
@@ -46,6 +47,9 @@ class Monitoring:
         self._status: Status = dict
         self._registry = CollectorRegistry()
         self._registry.register(_OfSessions(self.sessions))
+        self._sandbox = Gauge(
+            "tunesmith_sandbox", "1 for the level that user code runs at.", ("level",), registry=self._registry
+        )
         self._requests = Counter(
             "tunesmith_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
         )
@@ -71,6 +75,8 @@ class Monitoring:
 
     def text(self) -> bytes:
         """Everything in Prometheus' format."""
+        for name in LEVELS:
+            self._sandbox.labels(name).set(name == level())
         return generate_latest(self._registry)
 
 
@@ -144,9 +150,9 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/tunesmith/v1/status")
 async def status(request: Request, owner: Owner) -> dict[str, Any]:
-    """Version, registered models, and what the sessions say of themselves."""
+    """Version, sandbox, registered models, and what the sessions say of themselves."""
     monitoring: Monitoring = request.app.state.monitoring
     registry: Registry = request.app.state.registry
     models = [{"name": m.name, "max_context": m.max_context} for m in registry.models()]
-    known = {"version": __version__, "started_at": monitoring.started_at, "base_models": models}
+    known = {"version": __version__, "started_at": monitoring.started_at, "sandbox": level(), "base_models": models}
     return {**known, **monitoring.sessions()}

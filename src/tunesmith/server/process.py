@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from tunesmith.core.errors import Conflict, UserError
+from tunesmith.grading import sandbox
 from tunesmith.server.app import create_app
 from tunesmith.server.settings import ServerSettings
 from tunesmith.services.keys import Keys
@@ -33,8 +34,11 @@ def run(settings: ServerSettings, ready: Callable[[ServerSettings, Keys, Logins]
 
     Raises:
         Conflict: another server has the data directory, or something has the port.
-        UserError: an address that is not this machine's.
+        UserError: an address that is not this machine's, or a sandbox that does not work on it.
     """
+    # In the environment, because the workers of jobs start user code too.
+    os.environ[sandbox.SETTING] = settings.sandbox
+    sandbox.level()
     with _only_server_of(settings.data_dir), _listening(settings) as listener:
         settings = replace(settings, port=listener.getsockname()[1])
         app = create_app(settings)

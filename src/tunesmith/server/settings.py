@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from tunesmith.grading.sandbox import AUTO
 from tunesmith.services.datasets import MAX_BYTES
 from tunesmith.services.store import file_url
 
@@ -24,6 +25,8 @@ class ServerSettings:
     """Largest dataset file."""
     max_running_jobs: int = 1
     """Managed jobs that train at once; more wait their turn."""
+    sandbox: str = AUTO
+    """The level that user code must run at; auto takes the best that works."""
     stop_s: float = 30.0
     """How long requests in hand may take once the server is told to stop."""
 

@@ -150,6 +150,11 @@ class Keys:
         with self._store.read() as session:
             return [_shown(row) for row in session.scalars(select(KeyRow).order_by(KeyRow.created_at, KeyRow.id))]
 
+    def owners(self) -> set[str]:
+        """Everybody who has a key that works."""
+        with self._store.begin() as session:
+            return set(session.scalars(select(KeyRow.owner).where(KeyRow.revoked_at.is_(None)).distinct()))
+
     def revoke(self, key_id: str) -> KeyInfo:
         """Refuse a key from its next request on. A key stays revoked; to revoke it again changes nothing.
 

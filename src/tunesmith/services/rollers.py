@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from tunesmith.core.ports import Renderer, Roller, Sampler
-from tunesmith.grading import build_grader
+from tunesmith.grading import grader_of
 from tunesmith.rollout.collect import SingleTurn
 from tunesmith.spec import RftSpec
 
@@ -21,6 +21,6 @@ async def roller_of(
     Raises:
         UserError: the evaluator cannot be read or loaded.
     """
-    pool = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
+    pool = grader_of(spec)
     async with pool as grader:
         yield SingleTurn(sampler, grader, renderer.decode)

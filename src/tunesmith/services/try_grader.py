@@ -13,7 +13,7 @@ from tunesmith.core.ports import Grader
 from tunesmith.core.seeds import seed_of
 from tunesmith.core.types import Group, Rollout
 from tunesmith.data import RftRow, load_rows
-from tunesmith.grading import build_grader
+from tunesmith.grading import grader_of
 from tunesmith.grading.error_report import top_errors
 from tunesmith.grading.forecast import advise_signal, expected_signal_share, histogram
 from tunesmith.rollout.collect import SingleTurn, grade
@@ -59,7 +59,7 @@ async def _sampled(spec: RftSpec, rows: int) -> Trial:
     engine = build_engine(base_model(spec.base_model), lora_rank=8, max_rows=spec.concurrency())
     prompts = prepare_rft(spec, engine.renderer, engine.model.config.max_positions).train[:rows]
     n = spec.response_candidates_count
-    pool = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
+    pool = grader_of(spec)
     async with pool as grader:
         roller = SingleTurn(engine.sampler, grader, engine.renderer.decode)
         tasks = [roller.roll(p, spec.sampling(spec.temperature, seed_of("try", i)), n) for i, p in enumerate(prompts)]
@@ -74,7 +74,7 @@ async def _sampled(spec: RftSpec, rows: int) -> Trial:
 
 async def _recorded(spec: RftSpec, rows: int) -> Trial:
     found: Sequence[RftRow] = load_rows(Path(spec.dataset), "rft", spec.skip_bad_rows).rows[:rows]
-    pool = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
+    pool = grader_of(spec)
     began = time.perf_counter()
     async with pool as grader:
         groups = await asyncio.gather(*(_grade_recorded(row, grader) for row in found))

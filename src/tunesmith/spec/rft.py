@@ -58,6 +58,8 @@ class RftSpec(TrainSpec):
     """Wall time of one grading in seconds."""
     grader_memory_mb: Annotated[int, Field(ge=64)] = 2048
     """Memory of one grader process in MB."""
+    grader_network: bool = False
+    """Whether a grader may reach the network; on a server it may not."""
     eval_samples: Annotated[int, Field(ge=1)] = 4
     """Responses per held-out row when evaluating, at the rollouts' own temperature."""
 

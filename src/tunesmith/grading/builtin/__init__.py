@@ -24,6 +24,11 @@ class Builtin:
     injected: tuple[str, ...] = ()
     """Arguments that the pool supplies: in a worker `budget_s`, seconds it may use; inline `num_tokens`, sampled."""
 
+    opens_files: bool = False
+    """Whether a row may name files for it, which no row of a client's may."""
+    runs_code: bool = False
+    """Whether it runs what the model wrote."""
+
     @property
     def docs(self) -> str:
         """What the grader does, its row fields and its arguments."""
@@ -47,6 +52,6 @@ GRADERS: dict[str, Builtin] = {
     "regex": Builtin(structured.regex, "worker"),
     "json_schema": Builtin(structured.json_schema, "worker", imports=("jsonschema",)),
     "math": Builtin(mathematics.math_equal, "worker", imports=("math_verify",), injected=("budget_s",)),
-    "unit_tests": Builtin(code.unit_tests, "worker", injected=("budget_s",)),
-    "sql": Builtin(sql.same_rows, "worker", imports=("sqlite3",), injected=("budget_s",)),
+    "unit_tests": Builtin(code.unit_tests, "worker", injected=("budget_s",), runs_code=True),
+    "sql": Builtin(sql.same_rows, "worker", imports=("sqlite3",), injected=("budget_s",), opens_files=True),
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 from tunesmith.core.ports import GradingError
 from tunesmith.core.types import Row, Score
 from tunesmith.grading.answers import code_block
-from tunesmith.grading.confine import MAX_TASKS
+from tunesmith.grading.sandbox.plan import Limits
 
 _HARNESS = Path(__file__).with_name("harness.py")
 
@@ -82,8 +82,8 @@ def _run(program: _Program, budget_s: float) -> tuple[int, str]:
 
 def _processes_allowed() -> int | None:
     """Fewer than the grader itself may have, so that a fork bomb fails its own tests; needs a user of our own."""
-    confined = resource.getrlimit(resource.RLIMIT_NPROC)[0] == MAX_TASKS
-    return MAX_TASKS // 4 if confined else None
+    most = Limits().processes
+    return most // 4 if resource.getrlimit(resource.RLIMIT_NPROC)[0] == most else None
 
 
 def _report(output: str, secret: str, num_tests: int) -> tuple[int, str]:

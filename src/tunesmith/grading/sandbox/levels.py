@@ -1,5 +1,6 @@
 """How strong a sandbox this machine gives: the levels, best first, and which of them really works here."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -58,6 +59,8 @@ def _found(demanded: str) -> Found:
             continue
         problem = trial(candidate)
         if not problem:
+            if candidate == "limits":
+                logging.getLogger(__name__).warning("%s", WARNING)
             return Found(candidate, refused)
         refused[candidate] = problem
     said = "; ".join(f"{name}: {problem}" for name, problem in refused.items())

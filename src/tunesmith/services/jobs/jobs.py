@@ -20,10 +20,12 @@ from tunesmith.services.jobs.progress import Progress, progress_of
 from tunesmith.services.jobs.repeats import check_key, earlier_job
 from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobEventRow, JobRow
-from tunesmith.services.jobs.specs import Folders, Specs, check_evaluator
+from tunesmith.services.jobs.specs import Folders, Specs, check_evaluator, runs_code
+from tunesmith.services.keys import Keys
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.store import Store, utc_now
+from tunesmith.services.user_code import check_walls
 from tunesmith.spec import AnySpec, RftSpec
 
 ORDERS = {
@@ -296,6 +298,8 @@ class Jobs:
         spec = self.specs.build(row.owner, row.id, new)
         if isinstance(spec, RftSpec):
             check_evaluator(new.settings["evaluator"], new.user_code)
+            if runs_code(new.settings["evaluator"]):
+                check_walls(Keys(self.store))
         self.results.check_free(row.owner, row.output_model)
         quick = all(self.datasets.quick(row.owner, d, row.kind) for d in _datasets(row))
         if quick:

@@ -57,6 +57,8 @@ class Specs:
         for name in OURS:
             if name in settings:
                 raise UserError(name, "is no setting of a job on a server", "Name datasets by their ids")
+        if settings.get("grader_network"):
+            raise UserError("grader_network", "is refused: graders on a server reach nothing", "Leave it out")
         if settings.get("limits", "managed") not in LIMITS:
             raise UserError("limits", f"cannot be {settings['limits']!r} here", f"Give {' or '.join(LIMITS)}")
         settings["base_model"] = str(self._base_model(owner, str(settings.get("base_model", EMBEDDED))))
@@ -102,10 +104,20 @@ def check_evaluator(evaluator: object, user_code: bool) -> None:
     if not user_code and any("::" in text or text.startswith(PROJECT) for text in strings):
         raise UserError("evaluator", "is a file, which a server does not open for a client", "Name a built-in grader")
     targets = [evaluator.target for evaluator in parse_evaluators(strings)]
-    if not user_code and any(isinstance(target, FileTarget) or _opens_folder(target) for target in targets):
+    if not user_code and any(isinstance(target, FileTarget) or _opens_files(target) for target in targets):
         raise UserError("evaluator", "reads files of the server", "Name a grader that reads the rows alone")
 
 
-def _opens_folder(target: BuiltinTarget) -> bool:
+def runs_code(evaluator: object) -> bool:
+    """Whether a grader runs code of a user, or of a model that a user trains."""
+    strings = [str(e) for e in (evaluator if isinstance(evaluator, list) else [evaluator])]
+    if any(text.startswith(PREFIX) for text in strings):
+        return True
+    targets = [evaluator.target for evaluator in parse_evaluators(strings)]
+    return any(isinstance(target, FileTarget) or GRADERS[target.name].runs_code for target in targets)
+
+
+def _opens_files(target: BuiltinTarget) -> bool:
+    """Whether a setting or a row can name a file of the server's."""
     kinds = GRADERS[target.name].arguments()
-    return any(kinds[name] is Folder for name in target.arguments)
+    return GRADERS[target.name].opens_files or any(kinds[name] is Folder for name in target.arguments)
