@@ -11,6 +11,7 @@ from tunesmith.server import errors, files, hub, monitoring, openapi, request_id
 from tunesmith.server.dialects import fireworks, openai, tinker, tunesmith
 from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
+from tunesmith.services.artefacts import open_artefacts
 from tunesmith.services.curves import Curves
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.deployments import Deployments
@@ -20,6 +21,7 @@ from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
 from tunesmith.services.keys import Keys
 from tunesmith.services.logins import Logins
+from tunesmith.services.mirror import Mirror
 from tunesmith.services.records import Records
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
@@ -60,6 +62,8 @@ def create_app(settings: ServerSettings) -> FastAPI:
         "datasets": lambda owner, name, _filename: app.state.datasets.upload(owner, name),
     }
     app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
+    elsewhere = open_artefacts(settings.artefacts, settings.data_dir) if settings.artefacts else None
+    app.state.mirror = None if elsewhere is None else Mirror(store, elsewhere)
     app.state.logins, app.state.curves = Logins(store), Curves()
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
@@ -92,6 +96,9 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     state.monitoring.watch(state.sessions.status)
     settings = state.settings
     workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url)
+    if state.mirror is not None:
+        await state.mirror.start()
+        state.monitoring.watch_artefacts(lambda: state.mirror.waiting)
     scheduler = Scheduler(state.jobs, workers, settings.max_running_jobs)
     await scheduler.start()
     state.evaluators.go_on()
@@ -100,4 +107,6 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     finally:
         state.evaluators.close()
         await asyncio.gather(scheduler.stop(), state.sessions.stop())
+        if state.mirror is not None:
+            await state.mirror.stop()
         app.state.store.close()

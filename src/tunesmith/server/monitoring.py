@@ -65,6 +65,11 @@ class Monitoring:
         """Show what the sessions say of themselves: all of it in the status, ``OF_SESSIONS`` in the metrics."""
         self._status = status
 
+    def watch_artefacts(self, waiting: Callable[[], int]) -> None:
+        """Count finished folders that are not in the artefact store yet; a server without one has no such metric."""
+        text = "Finished folders that are not in the artefact store yet."
+        Gauge("tunesmith_artefacts_waiting", text, registry=self._registry).set_function(waiting)
+
     def sessions(self) -> Mapping[str, Any]:
         """What the sessions say now; empty before they are watched."""
         return self._status()
