@@ -24,7 +24,10 @@ VALUES = {
     "evaluation_dataset": "held.jsonl",
     "eval_auto_carveout": False,
     "eval_every": 3,
+    "early_stop_patience": 2,
+    "stop_on_findings": True,
     "save_every": 2,
+    "keep_checkpoints": 5,
     "output_dir": "runs/b",
     "seed": 7,
     "limits": "off",
@@ -76,11 +79,15 @@ VALUES = {
 """A value for every flag, none of them a default."""
 SHOWN = {"report_to": "['wandb', 'otel']"}
 """What is shown of values that are given as text."""
-TOGETHER = {"temperature_schedule": {"temperature_end": 0.4}, "temperature_end": {"temperature_schedule": "linear"}}
+TOGETHER = {
+    "temperature_schedule": {"temperature_end": 0.4},
+    "temperature_end": {"temperature_schedule": "linear"},
+    "early_stop_patience": {"eval_every": 3},
+}
 CASES = [
     (kind, name) for kind, spec in SPECS.items() for name in spec.model_fields if name not in ("kind", "evaluator")
 ]
-LINE = re.compile(r"(\w+) +(.*?) +(flag|file|default)")
+LINE = re.compile(r"(\w+) +(.*?) +(flag|file|goal|default)")
 
 
 def dry_run(kind, *arguments):
@@ -115,6 +122,12 @@ def test_every_setting_has_a_flag_that_reaches_the_spec(kind, name):
 
 def test_no_value_is_left_over():
     assert VALUES.keys() == {name for _, name in CASES}
+
+
+def test_what_a_goal_sets_says_so_and_flags_win_over_it():
+    found = dry_run("rft", *flags(NEEDED["rft"]), "--goal", "safer", "--top-k", "7")
+    assert {n for n, (_, origin) in found.items() if origin == "goal"} == {"temperature", "top_p"}
+    assert found["top_k"] == ("7", "flag")
 
 
 def test_graders_may_be_repeated():
@@ -182,7 +195,7 @@ def test_a_file_of_another_kind(tmp_path):
 def test_the_help_of_a_flag_is_the_documentation_of_its_setting(kind):
     command = typer.main.get_command(build(kind)).commands[kind].commands["run"]
     options = {p.name: p for p in command.params}
-    own = {"spec", "dry_run", "json"}
+    own = {"spec", "goal", "dry_run", "json"}
     assert options.keys() - own - {"help"} == SPECS[kind].model_fields.keys() - {"kind"}
     for name, field in SPECS[kind].model_fields.items():
         if name == "kind":

@@ -13,8 +13,10 @@ from tunesmith.cli import main
 from tunesmith.cli.main import COMMANDS
 from tunesmith.core import errors
 from tunesmith.data import Counts
+from tunesmith.services.advice import Advice
 from tunesmith.services.card import Card
 from tunesmith.services.compare import Comparison
+from tunesmith.services.regrade import Regrade
 from tunesmith.services.rehearsal import Plan
 from tunesmith.services.serve_local import Evaluation
 from tunesmith.services.try_grader import Trial
@@ -27,6 +29,7 @@ SECTIONS = {
     **{name: name for name in COMMANDS},
     **dict.fromkeys(KINDS, JOBS),
     **dict.fromkeys(("resume", "report", "compare"), "resume, report, compare"),
+    **dict.fromkeys(("fork", "runs"), "fork, runs"),
 }
 LEAVES = [" ".join(path) for name in COMMANDS for path in leaves(name)]
 
@@ -36,7 +39,8 @@ def test_every_command_and_flag_is_documented(path: str) -> None:
     name = path.split()[0]
     assert f"`{path}`" in PAGE.partition("## Exit codes")[0]
     text = section(PAGE, SECTIONS[name])
-    settings = {f"--{s.replace('_', '-')}" for s in KINDS[name].model_fields} if name in KINDS else set()
+    kinds = KINDS.values() if name == "fork" else [KINDS[name]] if name in KINDS else []
+    settings = {f"--{s.replace('_', '-')}" for kind in kinds for s in kind.model_fields}
     flags = [p.opts[0] for p in command(path.split()).params if p.opts[0].startswith("--")]
     assert [flag for flag in flags if flag not in settings and f"`{flag}`" not in text and flag not in text] == []
 
@@ -54,7 +58,15 @@ def test_every_documented_flag_exists(heading: str, flag: str) -> None:
     assert flag in {opt for path in names for p in command(path.split()).params for opt in p.opts}
 
 
-FACES = {"eval": Evaluation, "plan": Plan, "evaluator": Trial, "dataset": Counts, "resume, report, compare": Comparison}
+FACES = {
+    "advise": Advice,
+    "regrade": Regrade,
+    "eval": Evaluation,
+    "plan": Plan,
+    "evaluator": Trial,
+    "dataset": Counts,
+    "resume, report, compare": Comparison,
+}
 
 
 @pytest.mark.parametrize(("heading", "face"), FACES.items())

@@ -14,11 +14,13 @@ from tunesmith.losses import LOSSES
 from tunesmith.models.config import FAMILIES, ROPE_TYPES
 from tunesmith.server.errors import STATUS
 from tunesmith.server.monitoring import OF_SESSIONS
+from tunesmith.services.advice import LABELS as LABEL_FIELDS
 from tunesmith.services.rollout_table import SCHEMA
 from tunesmith.services.run_folder import STATES, RunFolder, RunState
 from tunesmith.services.trackers import TRACKERS
 from tunesmith.spec import METHODS
 from tunesmith.spec.bounds import Limits
+from tunesmith.spec.goals import GOALS
 
 README = (ROOT / "README.md").read_text("utf-8")
 RULE_NAMES = [rule.__name__ for rule in [*RULES, *END_RULES, *TIME_RULES]]
@@ -91,7 +93,7 @@ def test_the_run_folder_page_names_every_file_that_a_run_writes(finished_run: Ru
         for p in folder.iterdir()
     }
     assert written - known == {"rollouts", "checkpoints"}
-    assert known - written <= {"model", "findings.json", "trackers", "tracker.log"}
+    assert known - written <= {"model", "findings.json", "parent.json", "trackers", "tracker.log"}
 
 
 def test_every_metric_is_documented(finished_run: RunFolder, sft_run: RunFolder, dpo_run: RunFolder) -> None:
@@ -117,3 +119,9 @@ def test_every_metric_of_the_server_is_documented() -> None:
 def test_every_status_of_a_refusal_is_documented() -> None:
     said = set(re.findall(r"^\| (\d{3}) \|", section(page("server.md"), "Errors"), re.MULTILINE))
     assert said == {str(status) for status in (*STATUS.values(), 401, 405, 413, 500, 503, 507)}
+
+
+def test_every_goal_and_every_label_is_on_the_page_of_advice() -> None:
+    goals = section(page("advice.md"), "Goals")
+    assert keys(goals) == list(GOALS)
+    assert [name for name in LABEL_FIELDS if f"`{name}`" not in section(page("advice.md"), "SFT or RFT")] == []

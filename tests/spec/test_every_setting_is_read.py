@@ -72,6 +72,12 @@ RESULTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "preference_loss": ("dpo", {}, {"preference_loss": "orpo"}),
     "dpo_beta": ("dpo", {}, {"dpo_beta": 0.2}),
     "orpo_lambda": ("dpo", {"preference_loss": "orpo"}, {"orpo_lambda": 0.3}),
+    "early_stop_patience": (
+        "rft",
+        {"learning_rate": 1e-9, "eval_every": 1, "epochs": 2},
+        {"learning_rate": 1e-9, "eval_every": 1, "epochs": 2, "early_stop_patience": 1},
+    ),
+    "stop_on_findings": ("rft", {"max_tokens": 1, "epochs": 2}, {"stop_on_findings": True}),
     "evaluator": ("rft", {}, {"evaluator": "repetition"}),
     "batch_size": ("rft", {}, {"batch_size": 40}),
     "gradient_accumulation_steps": ("rft", {"batch_size": 40}, {"gradient_accumulation_steps": 2}),
@@ -143,6 +149,11 @@ def save_every(jobs):
     """Only steps 2 and 3, the last, have checkpoints."""
     kept = [p.name for p in (jobs.run("sft", save_every=2).path / "checkpoints").iterdir() if p.name != "best"]
     return sorted(kept) == ["step-000002", "step-000003"]
+
+
+def keep_checkpoints(jobs):
+    kept = (jobs.run("rft", keep_checkpoints=3).path / "checkpoints").iterdir()
+    return sorted(p.name for p in kept) == ["step-000001", "step-000002", "step-000003"]
 
 
 def output_dir(jobs):
@@ -259,7 +270,17 @@ def failing_grader(jobs, body):
 OBSERVED: dict[str, Callable[[Jobs], bool]] = {
     check.__name__: check
     for check in (
-        *(base_model, dataset, kind, limits, warm_start_from, evaluation_dataset, save_every, output_dir),
+        *(
+            base_model,
+            dataset,
+            kind,
+            limits,
+            warm_start_from,
+            evaluation_dataset,
+            save_every,
+            output_dir,
+            keep_checkpoints,
+        ),
         *(skip_bad_rows, max_context_length, max_concurrent_rollouts),
         *(max_grader_error_rate, grader_timeout_s, grader_memory_mb, grader_network),
         *(report_to, tracker_project, tracker_entity, tracker_run),

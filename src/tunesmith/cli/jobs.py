@@ -9,6 +9,7 @@ from tunesmith.cli import create as creation
 from tunesmith.cli.options import with_flags
 from tunesmith.cli.references import AsJson, Url
 from tunesmith.spec import build_spec, read_spec
+from tunesmith.spec.goals import GOALS
 from tunesmith.spec.load import KINDS
 
 EXAMPLES = {
@@ -16,6 +17,7 @@ EXAMPLES = {
     "sft": "tunesmith sft run --base-model ./model --dataset chats.jsonl --epochs 3",
     "dpo": "tunesmith dpo run --base-model ./model --dataset pairs.jsonl --dpo-beta 0.1",
 }
+GOAL_HELP = f"Change the defaults towards a goal: {', '.join(GOALS)}."
 
 
 def add_to(app: typer.Typer, kind: str) -> None:
@@ -27,10 +29,11 @@ def add_to(app: typer.Typer, kind: str) -> None:
     def run(
         settings: dict[str, Any],
         spec: Annotated[Path | None, typer.Option(help="YAML or TOML file of settings; flags win over it.")] = None,
+        goal: Annotated[str | None, typer.Option(help=GOAL_HELP)] = None,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings that would be used.")] = False,
         json: Annotated[bool, typer.Option("--json", help="Print the card as JSON on the last line.")] = False,
     ) -> None:
-        _run(kind, settings, spec, dry_run, json)
+        _run(kind, {**settings, **({"goal": goal} if goal else {})}, spec, dry_run, json)
 
     run.__doc__ = f"Run a job to its end; Ctrl-C stops it and says how to resume.\n\nExample: {EXAMPLES[kind]}"
 
@@ -58,6 +61,8 @@ def _run(kind: str, flags: dict[str, Any], file: Path | None, dry_run: bool, as_
     if dry_run:
         for name, value in spec.model_dump().items():
             origin = "flag" if name in flags else "file" if name in from_file else "default"
+            if origin == "default" and value != type(spec).model_fields[name].default:
+                origin = "goal"
             typer.echo(f"{name:<30}{value!s:<40}{origin}")
         return
     from tunesmith.cli.progress import drive

@@ -14,13 +14,14 @@ from tunesmith.spec.bounds import MANAGED
 ALIASES = {"response_candidates_count": ("--n",)}
 
 
-def with_flags(command: Callable[..., None], spec: type[TrainSpec]) -> Callable[..., None]:
-    """A command that takes every setting of a spec as a flag, and hands those that were given to ``command``.
+def with_flags(command: Callable[..., None], *specs: type[TrainSpec]) -> Callable[..., None]:
+    """A command that takes every setting of some specs as a flag, and hands those that were given to ``command``.
 
     ``command(settings, **own)`` keeps its own parameters beside ``settings``.
     """
+    fields = {name: field for spec in specs for name, field in spec.model_fields.items()}
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
-    flags = [_flag(name, field) for name, field in spec.model_fields.items() if name != "kind"]
+    flags = [_flag(name, field) for name, field in fields.items() if name != "kind"]
 
     def run(**given: Any) -> None:
         mine = {p.name: given.pop(p.name) for p in own}

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tunesmith.cli.jobs import GOAL_HELP
 from tunesmith.spec import build_spec, read_spec
 
 
@@ -14,6 +15,7 @@ def add_to(app: typer.Typer, name: str) -> None:
 
 def plan(
     spec: Annotated[Path, typer.Argument(help="YAML or TOML file with kind, base_model, dataset and settings.")],
+    goal: Annotated[str | None, typer.Option(help=GOAL_HELP)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON on the last line.")] = False,
 ) -> None:
     """Steps, tokens, memory and time of a spec, before anything is spent.
@@ -22,7 +24,7 @@ def plan(
 
     Example: tunesmith plan job.yaml
     """
-    checked = build_spec(read_spec(spec))
+    checked = build_spec({**read_spec(spec), **({"goal": goal} if goal else {})})
     from tunesmith.cli.output import print_json
     from tunesmith.services import rehearsal
 

@@ -1,16 +1,29 @@
-"""Commands on run folders: ``resume``, ``report``, ``compare``."""
+"""Commands on run folders: ``resume``, ``report``, ``compare``, ``fork``, ``runs``."""
 
 from collections.abc import Callable
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from tunesmith.cli.options import with_flags
+from tunesmith.spec.load import KINDS
+
+if TYPE_CHECKING:
+    from tunesmith.services.run_folder import RunFolder
 
 Run = Annotated[str, typer.Argument(help="Run folder, the beginning of its name, or @latest.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on the last line.")]
 
 
 def add_to(app: typer.Typer, name: str) -> None:
-    commands: dict[str, Callable[..., None]] = {"resume": resume, "report": report, "compare": compare}
+    commands: dict[str, Callable[..., None]] = {
+        "resume": resume,
+        "report": report,
+        "compare": compare,
+        "fork": with_flags(fork, *KINDS.values()),
+        "runs": runs,
+    }
     app.command(name)(commands[name])
 
 
@@ -21,12 +34,17 @@ def resume(run: Run, json: AsJson = False) -> None:
 
     Example: tunesmith resume @latest
     """
-    from tunesmith.cli.progress import drive
-    from tunesmith.services import worker
     from tunesmith.services.run_folder import find_run
 
-    found = find_run(run)
-    drive(found.state().kind, lambda watcher: worker.resume(found, watcher), json)
+    go_on(find_run(run), json)
+
+
+def go_on(run: "RunFolder", as_json: bool) -> None:
+    """Drive a run from its last checkpoint to its end."""
+    from tunesmith.cli.progress import drive
+    from tunesmith.services import worker
+
+    drive(run.state().kind, lambda watcher: worker.resume(run, watcher), as_json)
 
 
 def report(run: Run) -> None:
@@ -54,3 +72,47 @@ def compare(first: Run, second: Run, json: AsJson = False) -> None:
         print_json(comparison.as_dict())
     else:
         typer.echo(comparison.as_text())
+
+
+def fork(
+    settings: dict[str, Any],
+    run: Run,
+    at_step: Annotated[int | None, typer.Option(help="Kept step to share the past up to; default: the newest.")] = None,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Only make the folder; `tunesmith resume` runs it.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Another run with settings changed, that shares this one's past up to a kept step.
+
+    Example: tunesmith fork @latest --at-step 4 --learning-rate 5e-5
+    """
+    from tunesmith.services.fork import fork as prepared
+    from tunesmith.services.run_folder import find_run
+
+    folder = settings.pop("output_dir", None)
+    made = prepared(find_run(run), settings, at_step, Path(folder) if folder else None)
+    if prepare:
+        typer.echo(made.path)
+    else:
+        go_on(made, json)
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Where the runs are.")] = Path("runs"),
+    json: AsJson = False,
+) -> None:
+    """All runs, forks under those they come from, with what changed and what came of it.
+
+    Example: tunesmith runs
+    """
+    from tunesmith.cli.output import print_json
+    from tunesmith.services.family import family_tree, in_words
+    from tunesmith.services.run_folder import all_runs
+
+    members = family_tree(all_runs(folder))
+    if json:
+        print_json([member.as_dict() for member in members])
+        return
+    for line in in_words(members) or [f"no runs under {folder}"]:
+        typer.echo(line)

@@ -5,14 +5,14 @@ import math
 from tunesmith.core.types import Finding
 from tunesmith.health.advice import finding, half, propose, slower
 from tunesmith.health.history import CEILING, WINDOW, History, Series, Settings, recent, series
-from tunesmith.health.signal import FLAT_STEPS, LITTLE
+from tunesmith.health.signal import FLAT_STEPS, LITTLE, NOISY
 
 STILL_NATS = 0.05
 """KL of a whole response to the start below which a policy has hardly moved."""
 
 
 def reward_spike_then_crash(history: History, settings: Settings) -> Finding | None:
-    """The reward rose and then fell back by more than noise explains: the learning rate is too high."""
+    """The reward fell, from a peak or from its start, by more than noise explains: the learning rate is too high."""
     rewards = series(history, "rollout/reward_mean")
     smooth = rewards.smoothed(WINDOW)
     if len(rewards) < 2 * WINDOW:
@@ -20,12 +20,13 @@ def reward_spike_then_crash(history: History, settings: Settings) -> Finding | N
     peak = max(smooth.values)
     start, now = smooth.values[0], smooth.values[-1]
     real = max(0.1, 2.5 * rewards.noise())
-    if peak - start < real or peak - now < max(real, (peak - start) / 2):
+    if peak - now < max(real, (peak - start) / 2) or (peak - start < real and now > start - real):
         return None
     top = smooth.steps[smooth.values.index(peak)]
     saw = f"mean reward over {WINDOW} steps went {start:.2f}, {peak:.2f} at step {top}, {now:.2f} now"
     change = slower(settings, "a fresh start climbs without falling back")
-    return finding("reward_spike_then_crash", "warning", history, saw, change)
+    worse = now <= start - real
+    return finding("reward_spike_then_crash", "error" if worse else "warning", history, saw, change)
 
 
 def early_plateau(history: History, settings: Settings) -> Finding | None:
@@ -35,7 +36,12 @@ def early_plateau(history: History, settings: Settings) -> Finding | None:
     signal = recent(history, "rollout/signal_share")
     if len(rewards) < FLAT_STEPS or moved is None or moved >= STILL_NATS or rewards.last(WINDOW).mean() >= CEILING:
         return None
-    if not signal.values or signal.mean() < LITTLE or _gain(rewards) > max(0.03, 2 * _error(rewards)):
+    if (
+        rewards.noise() >= NOISY
+        or not signal.values
+        or signal.mean() < LITTLE
+        or _gain(rewards) > max(0.03, 2 * _error(rewards))
+    ):
         return None
     saw = f"mean reward {rewards.first(WINDOW).mean():.2f} -> {rewards.last(WINDOW).mean():.2f} in {len(rewards)} steps"
     saw += f", and the policy is {moved:.4f} nats per response away from its start"
@@ -111,7 +117,7 @@ def _rewards_part(history: History) -> str | None:
     later = held_out.values[at + 1 :]
     then = train.until(max(held_out.steps[at], train.steps[0])).last(WINDOW).mean()
     now = train.last(WINDOW).mean()
-    if len(later) < 2 or max(later) > best - 0.05 or now <= then + 0.02:
+    if len(later) < 2 or max(later[-2:]) > best - 0.05 or now <= then + 0.02:
         return None
     saw = f"held-out reward {best:.3f} at step {held_out.steps[at]}, {later[-1]:.3f} now"
     return f"{saw}; training reward {then:.3f} -> {now:.3f}"

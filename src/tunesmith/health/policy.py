@@ -14,6 +14,8 @@ TIMES_NEEDED = 10.0
 """Drift in multiples of what the reward gained needs at the least."""
 AFTER_UPDATE = 0.02
 """Nats per token between the policy that sampled a step and the one that the step's updates left."""
+MANY_UPDATES = 8
+"""Updates of a step from which on it is their number that carries the policy away, not the size of one."""
 MOST_CLIPPED = {"gspo-token": 0.5}
 """Share of clipped tokens at a chunk's last update above which its rollouts are stale; other methods: below."""
 MOST_CLIPPED_ELSE = 0.1
@@ -86,12 +88,16 @@ def big_updates(history: History, settings: Settings) -> Finding | None:
 def stale_rollouts(history: History, settings: Settings) -> Finding | None:
     """By a chunk's last update the policy has left its rollouts behind, and the clip throws them away."""
     clipped, ratio = recent(history, "policy/clip_share_last"), recent(history, "policy/ratio_mean_last")
-    updates = recent(history, "optim/updates")
+    updates, moved = recent(history, "optim/updates"), recent(history, "kl_post_train")
     most = MOST_CLIPPED.get(str(settings.get("rl_loss_method")), MOST_CLIPPED_ELSE)
-    if len(clipped) < WINDOW or clipped.mean() <= most or not updates.values or updates.mean() < 2:
+    if len(clipped) < WINDOW or not updates.values or updates.mean() < 2:
+        return None
+    far = bool(moved.values) and moved.mean() > AFTER_UPDATE and updates.mean() >= MANY_UPDATES
+    if clipped.mean() <= most and not far:
         return None
     saw = f"{clipped.mean():.0%} of tokens clipped at the last of {updates.mean():.0f} updates of a step"
     saw += f", mean ratio {ratio.mean():.3f}" if ratio.values else ""
+    saw += f", {moved.mean():.3f} nats per token from its rollouts" if far else ""
     change = propose(
         settings,
         "fewer updates per rollout, so that each sees a policy near its own",

@@ -13,6 +13,8 @@ COLLAPSED, NARROW = 0.05, 0.1
 """Standard deviation of a step's rewards below which attempts count as alike, and as nearly so."""
 LITTLE = 0.2
 """Share of groups with differing rewards below which a step hardly teaches."""
+NOISY = 0.1
+"""Jump of the mean reward between steps from which on it says little about a step."""
 FLAT_STEPS = 10
 """Steps without a rise before a rule says that a run stands still."""
 
@@ -69,7 +71,7 @@ def mode_collapse(history: History, settings: Settings) -> Finding | None:
 def small_groups(history: History, settings: Settings) -> Finding | None:
     """The reward jumps from step to step by more than it ever gains: too few attempts to average the luck out."""
     rewards = series(history, "rollout/reward_mean")
-    if len(rewards) < FLAT_STEPS or rewards.noise() < 0.1 or solved_by(history):
+    if len(rewards) < FLAT_STEPS or rewards.noise() < NOISY or solved_by(history):
         return None
     middle = len(rewards) // 2
     before, now = rewards.first(middle), rewards.last(middle)

@@ -8,6 +8,8 @@ from tunesmith.health.history import WINDOW, History, Settings, ends, recent, se
 
 INCOHERENT = 1.5
 """Nats per token above which text drawn at a temperature above 1 counts as noise: five even choices at each token."""
+HOPELESS = 0.9
+"""Share of responses cut off above which nothing can be learned from the rest."""
 Sign = Callable[[History, Settings], str | None]
 
 
@@ -20,7 +22,7 @@ def truncation(history: History, settings: Settings) -> Finding | None:
     change = propose(
         settings, "answers can end", ("max_tokens", double), by_hand=("max_tokens", "raise it, or ask for less")
     )
-    return finding("truncation", "warning", history, saw, change)
+    return finding("truncation", "error" if cut.mean() > HOPELESS else "warning", history, saw, change)
 
 
 def format_rate(history: History, settings: Settings) -> Finding | None:

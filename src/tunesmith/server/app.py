@@ -15,6 +15,7 @@ from tunesmith.services.artefacts import open_artefacts
 from tunesmith.services.curves import Curves
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.deployments import Deployments
+from tunesmith.services.errands import Errands
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
@@ -22,6 +23,7 @@ from tunesmith.services.jobs.workers import Workers
 from tunesmith.services.keys import Keys
 from tunesmith.services.logins import Logins
 from tunesmith.services.mirror import Mirror
+from tunesmith.services.model_uploads import ModelUploads
 from tunesmith.services.records import Records
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
@@ -30,6 +32,9 @@ from tunesmith.services.sessions import Sessions
 from tunesmith.services.store import open_store
 from tunesmith.services.trainers import Trainers
 from tunesmith.services.tuned_models import TunedModels
+
+MOST_GRADER_RUNS = 2
+"""Graders that are tried out at once; more wait."""
 
 
 def create_app(settings: ServerSettings) -> FastAPI:
@@ -53,6 +58,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.tuned_models = TunedModels(store, app.state.registry, settings.data_dir / "tuned")
     app.state.deployments = Deployments(store, app.state.registry, app.state.tuned_models)
     app.state.secrets = Secrets(store, settings.data_dir)
+    app.state.model_uploads = ModelUploads(store, app.state.registry, app.state.tuned_models, settings.data_dir)
     app.state.users = Records(store, "users", "user")
     app.state.evaluation_jobs = Records(store, "evaluationJobs", "evaluation job")
     app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
@@ -60,11 +66,13 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.receivers = {
         "evaluators": app.state.evaluators.upload,
         "datasets": lambda owner, name, _filename: app.state.datasets.upload(owner, name),
+        "models": app.state.model_uploads.upload,
     }
     app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
     elsewhere = open_artefacts(settings.artefacts, settings.data_dir) if settings.artefacts else None
     app.state.mirror = None if elsewhere is None else Mirror(store, elsewhere)
-    app.state.logins, app.state.curves = Logins(store), Curves()
+    app.state.logins, app.state.curves, app.state.errands = Logins(store), Curves(), Errands()
+    app.state.grader_runs = asyncio.Semaphore(MOST_GRADER_RUNS)
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     app.add_middleware(request_ids.RequestIds)
@@ -106,7 +114,7 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         state.evaluators.close()
-        await asyncio.gather(scheduler.stop(), state.sessions.stop())
+        await asyncio.gather(scheduler.stop(), state.sessions.stop(), state.errands.stop())
         if state.mirror is not None:
             await state.mirror.stop()
         app.state.store.close()

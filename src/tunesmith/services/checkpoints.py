@@ -27,14 +27,16 @@ class Checkpoint:
     """What the recipe needs to go on."""
 
 
-def save(run: RunFolder, trainer: Trainer, step: int, metrics_size: int, state: Mapping[str, float]) -> Path:
-    """Write checkpoints/step-<step>, and keep it and the one before.
+def save(
+    run: RunFolder, trainer: Trainer, step: int, metrics_size: int, state: Mapping[str, float], keep: int = KEEP
+) -> Path:
+    """Write checkpoints/step-<step>, and keep it and those before, ``keep`` in all.
 
-    Later ones go too: they were damaged and passed over when the run resumed, and must not count as the last two.
+    Later ones go too: they were damaged and passed over when the run resumed, and must not count among the last.
     """
     folder = run.path / "checkpoints" / f"step-{step:06d}"
     _write(folder, trainer, {"step": step, "metrics_size": metrics_size, "state": dict(state)})
-    kept = [p for p in _steps(run) if p.name <= folder.name][-KEEP:]
+    kept = [p for p in _steps(run) if p.name <= folder.name][-keep:]
     for other in _steps(run):
         if other not in kept:
             shutil.rmtree(other)
@@ -74,6 +76,11 @@ def size_bytes(run: RunFolder) -> int:
     """Size of the largest checkpoint; 0 before the first."""
     folders = (run.path / "checkpoints").glob("*")
     return max((sum(p.stat().st_size for p in folder.iterdir()) for folder in folders), default=0)
+
+
+def metrics_size(folder: Path) -> int:
+    """Bytes of metrics.jsonl when a whole checkpoint was made."""
+    return _verified(folder).metrics_size
 
 
 def problem(folder: Path) -> str | None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from tunesmith.health.history import History, series
 from tunesmith.services.card import current_card
 from tunesmith.services.chart import show_value
 from tunesmith.services.run_folder import RunFolder
+from tunesmith.spec.load import KINDS
 
 ABSENT = "absent"
 """Stands for a setting that a run of this kind does not have."""
@@ -59,15 +61,21 @@ class Comparison:
 
 def compare_runs(a: RunFolder, b: RunFolder) -> Comparison:
     """Compare two runs as they stand; works on unfinished ones."""
-    settings = _differing(a.spec(), b.spec())
+    settings = _differing(_whole(a), _whole(b))
     return Comparison(
         a=str(a.path),
         b=str(b.path),
-        note=_note(settings, (a.state().version, b.state().version)),
+        note=_shared(a, b) + what_it_can_be_put_down_to(settings, (a.state().version, b.state().version)),
         settings=settings,
         metrics=_side_by_side(a.metrics(), b.metrics()),
         card=_cards(a, b),
     )
+
+
+def _whole(run: RunFolder) -> dict[str, Any]:
+    """A run's settings; those that its version did not know have their default."""
+    fields = KINDS[run.state().kind].model_fields
+    return {name: field.default for name, field in fields.items() if not field.is_required()} | run.spec()
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -76,14 +84,30 @@ def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[An
     return {name: (x, y) for name, (x, y) in pairs.items() if x != y}
 
 
-def _note(settings: Mapping[str, Any], versions: tuple[str, str]) -> str:
+def what_it_can_be_put_down_to(settings: Mapping[str, Any], versions: Sequence[str]) -> str:
+    """One line about the difference in results.
+
+    Args:
+        settings: those that differ.
+        versions: of Tunesmith, one of each run.
+    """
     if len(settings) > 1:
         return f"{len(settings)} settings differ, so the difference has no single cause."
     if settings:
         return f"Only {next(iter(settings))} differs: it is the cause, or chance is; repeat both with other seeds."
-    if versions[0] != versions[1]:
-        return f"The settings agree; the versions differ ({versions[0]}, {versions[1]})."
+    if len(set(versions)) > 1:
+        return f"The settings agree; the versions differ ({', '.join(versions)})."
     return "The settings agree: on one machine and the same data the numbers should too."
+
+
+def _shared(a: RunFolder, b: RunFolder) -> str:
+    """What a fork has in common with the run it comes from."""
+    for one, other, name in ((a, b, "b"), (b, a, "a")):
+        origin = other.parent()
+        if origin and Path(origin.run).resolve() == one.path.resolve():
+            first = "a" if name == "b" else "b"
+            return f"{name} is a fork of {first}; they share the steps up to {origin.step}. "
+    return ""
 
 
 def _side_by_side(a: History, b: History) -> dict[str, list[tuple[int, float, float]]]:

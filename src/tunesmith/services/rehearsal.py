@@ -1,8 +1,6 @@
 """What a job will take, before it is run: a few real steps in a folder that is thrown away."""
 
 import asyncio
-import resource
-import sys
 import tempfile
 import time
 from contextlib import AsyncExitStack
@@ -13,6 +11,7 @@ from typing import Any
 
 from tunesmith.core.types import Metrics
 from tunesmith.services.engine import Engine, engine_of
+from tunesmith.services.memory import peak_bytes
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.worker import Recipe, Watcher, keep, recipe_of
 from tunesmith.spec import AnySpec, RftSpec
@@ -88,7 +87,7 @@ async def _rehearse(spec: AnySpec, folder: Path) -> Plan:
         rollouts_per_step=prompts * spec.response_candidates_count if isinstance(spec, RftSpec) else 0,
         optimizer_updates=round(full.num_steps * max(1.0, kept * scale * fmean(map(_updates, timed)))),
         tokens=int(full.num_steps * scale * tokens),
-        peak_memory_bytes=_peak_bytes(),
+        peak_memory_bytes=peak_bytes(),
         seconds=full.num_steps * step_s + evaluations * eval_s,
     )
 
@@ -109,8 +108,3 @@ async def _steps(rehearsal: Recipe, run: RunFolder, spec: AnySpec, engine: Engin
 
 def _updates(seen: _Seen) -> float:
     return seen.metrics["optim/updates"]
-
-
-def _peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -12,6 +12,7 @@ from tunesmith.core.types import Metrics
 from tunesmith.health.history import series
 from tunesmith.services.card import current_card
 from tunesmith.services.chart import Axis, Line, line_chart, show_value
+from tunesmith.services.family import origin_in_words
 from tunesmith.services.run_folder import RunFolder, RunState
 from tunesmith.spec.load import KINDS
 
@@ -92,6 +93,7 @@ def write_report(run: RunFolder) -> Path:
         name=run.path.name,
         state=state,
         headline=_headline(card),
+        origin=origin_in_words(run),
         tiles=_tiles(card, state),
         findings=run.findings(),
         charts=_charts(history),

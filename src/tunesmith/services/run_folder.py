@@ -50,6 +50,18 @@ class RunState:
     """Version of Tunesmith that wrote the state."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """Where a forked run comes from; ``parent.json`` holds exactly these fields."""
+
+    run: str
+    """Folder of the run that it shares its past with."""
+    step: int
+    """Last step that both have; 0 where they share the settings alone."""
+    changed: dict[str, list[Any]]
+    """Setting -> [its value there, its value here]."""
+
+
 class RunFolder:
     """Read and write one run. Cheap to make; nothing is cached, so several processes may look at once."""
 
@@ -127,6 +139,11 @@ class RunFolder:
         durable.write_json(self._file("state.json"), asdict(new))
         return new
 
+    def parent(self) -> Parent | None:
+        """The run that this one was forked from; None for one that began by itself."""
+        stored = self._json("parent.json", None)
+        return None if stored is None else Parent(**stored)
+
     def append_metrics(self, step: int, metrics: Mapping[str, float]) -> int:
         """Add a line to metrics.jsonl, the same bytes for the same numbers; returns the file's size after it.
 
@@ -186,15 +203,23 @@ class RunFolder:
 
     def read_rollouts(self, name: str, step: int, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """One dict per attempt; name the columns when the per-token ones are not needed, it is much faster."""
-        file = self._rollout_file(name, step)
-        if not file.is_file():
-            kept = ", ".join(map(str, self.rollout_steps(name))) or "none"
-            raise NotFound(str(file), f"no {name} rollouts of step {step}", f"Steps kept: {kept}")
-        return rollout_table.decode_table(file.read_bytes(), columns)
+        return rollout_table.decode_table(self.rollout_file(name, step).read_bytes(), columns)
 
     def rollout_steps(self, name: str = "step") -> list[int]:
         """Steps whose rollouts are kept, ascending."""
         return sorted(int(p.stem.removeprefix(f"{name}-")) for p in self._file("rollouts").glob(f"{name}-*.parquet"))
+
+    def rollout_file(self, name: str, step: int) -> Path:
+        """Where a step's attempts are.
+
+        Raises:
+            NotFound: they are not kept.
+        """
+        file = self._rollout_file(name, step)
+        if not file.is_file():
+            kept = ", ".join(map(str, self.rollout_steps(name))) or "none"
+            raise NotFound(file.name, f"no {name} rollouts of step {step}", f"Steps kept: {kept}")
+        return file
 
     def write_findings(self, findings: Sequence[Finding]) -> None:
         durable.write_json(self._file("findings.json"), [asdict(finding) for finding in findings])

@@ -12,11 +12,13 @@ from tunesmith.core import durable
 from tunesmith.core.errors import Conflict, JobStopped, UserError
 from tunesmith.core.types import Finding
 from tunesmith.health.rules import examine
+from tunesmith.health.stopping import why_stop
 from tunesmith.recipes import dpo, rft, sft
 from tunesmith.recipes.report import StepReport
 from tunesmith.services import checkpoints
 from tunesmith.services.card import build_card
 from tunesmith.services.engine import Engine, engine_of
+from tunesmith.services.memory import peak_bytes
 from tunesmith.services.prepare import prepare_dpo, prepare_rft, prepare_sft
 from tunesmith.services.report import write_report
 from tunesmith.services.rollers import roller_of
@@ -128,8 +130,7 @@ async def _work(run: RunFolder, spec: AnySpec, watcher: Watcher, resumed: bool, 
         watcher.started(run, recipe.num_steps, notes)
         stopped = ""
         async for report in recipe.steps:
-            keep(run, spec, engine, report, recipe.num_steps, watcher)
-            stopped = report.early_stop
+            stopped = keep(run, spec, engine, report, recipe.num_steps, watcher)
             if stopped:
                 break
             await asyncio.sleep(0)  # where Ctrl-C gets in: a recipe without sampling never waits for anything
@@ -181,26 +182,33 @@ async def recipe_of(
     return Recipe(steps, imitate.num_steps, list(data.notes), len(data.train), len(data.heldout))
 
 
-def keep(run: RunFolder, spec: AnySpec, engine: Engine, report: StepReport, num_steps: int, watcher: Watcher) -> None:
+def keep(run: RunFolder, spec: AnySpec, engine: Engine, report: StepReport, num_steps: int, watcher: Watcher) -> str:
     """Store a step in the order that a crash can be undone in: data, then the checkpoint that counts it.
 
     A step that ends the job early has none, so that resuming comes to the same end.
+
+    Returns:
+        Why the job ends here, before its last step; empty to go on.
     """
     for log in report.logs:
         run.write_rollouts(log.name, report.step, log.groups, log.judged, engine.renderer.decode)
     size = run.append_metrics(report.step, report.metrics)
-    run.append_timing(report.step, report.timing)
+    run.append_timing(report.step, report.timing | {"memory/peak_mib": peak_bytes() / 2**20})
     if report.best:
         checkpoints.save_best(run, engine.trainer, report.step)
     last = report.step == num_steps or bool(report.early_stop)
-    _examine(run, spec, watcher, finished=last)
-    if not report.early_stop and (last or report.step % spec.save_every == 0):
-        checkpoints.save(run, engine.trainer, report.step, size, report.state)
+    findings = _examine(run, spec, watcher, finished=last)
+    stopped = report.early_stop
+    if report.step < num_steps:
+        stopped = stopped or why_stop(spec.model_dump(), run.metrics(), findings)
+    if not stopped and (last or report.step % spec.save_every == 0):
+        checkpoints.save(run, engine.trainer, report.step, size, report.state, spec.keep_checkpoints)
     run.set_state("RUNNING", step=report.step)
     watcher.stepped(report)
+    return stopped
 
 
-def _examine(run: RunFolder, spec: AnySpec, watcher: Watcher, finished: bool) -> None:
+def _examine(run: RunFolder, spec: AnySpec, watcher: Watcher, finished: bool) -> list[Finding]:
     """Findings stay pinned to the step where they arose, and say what they see now."""
     arose = {(f.rule, f.level): f.step for f in run.findings()}
     found = examine(run.metrics(), spec.model_dump(), finished)
@@ -210,6 +218,7 @@ def _examine(run: RunFolder, spec: AnySpec, watcher: Watcher, finished: bool) ->
     for finding in findings:
         if (finding.rule, finding.level) not in arose:
             watcher.found(finding)
+    return findings
 
 
 def _finish(run: RunFolder, spec: AnySpec, engine: Engine, early_stop: str) -> None:

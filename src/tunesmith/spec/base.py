@@ -50,8 +50,14 @@ class TrainSpec(Spec):
     """Set aside held-out rows from the dataset when there is no evaluation_dataset: a tenth, at most 200."""
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Evaluate after every this many steps; 0 evaluates before the first and after the last step only."""
+    early_stop_patience: Annotated[int, Field(ge=1)] | None = None
+    """Stop when this many evaluations in a row bring no better held-out result; needs eval_every."""
+    stop_on_findings: bool = False
+    """Stop at a finding of level error, for the run then learns nothing."""
     save_every: Annotated[int, Field(ge=1)] = 1
     """Checkpoint after every this many steps; a crash loses the steps since."""
+    keep_checkpoints: Annotated[int, Field(ge=2)] = 2
+    """Checkpoints that are kept, the newest first; a run can be forked at each."""
     output_dir: str | None = None
     """Run folder; default runs/<kind>-<dataset>-<time>."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -110,6 +116,12 @@ class TrainSpec(Spec):
             raise ValueError("lora_head: adapts the head of an adapter, and lora_rank 0 makes none")
         if self.lora_rank == 0 and self.warm_start_from is not None:
             raise ValueError("warm_start_from: is for adapters; with lora_rank 0 give that run as base_model instead")
+        return self
+
+    @model_validator(mode="after")
+    def _patience_needs_evaluations(self) -> "TrainSpec":
+        if self.early_stop_patience is not None and self.eval_every == 0:
+            raise ValueError("early_stop_patience: counts evaluations, and eval_every 0 makes none on the way")
         return self
 
     def warnings(self) -> list[str]:

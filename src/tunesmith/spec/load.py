@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from tunesmith.core.errors import NotFound, UserError, unknown
 from tunesmith.spec.base import TrainSpec
 from tunesmith.spec.dpo import DpoSpec
+from tunesmith.spec.goals import with_goal
 from tunesmith.spec.rft import RftSpec
 from tunesmith.spec.sft import SftSpec
 
@@ -34,7 +35,7 @@ def read_spec(path: Path) -> dict[str, Any]:
 
 
 def build_spec(settings: Mapping[str, Any], kind: str | None = None) -> AnySpec:
-    """Check settings and make the spec of their kind.
+    """Check settings and make the spec of their kind; ``goal`` among them stands for a row of ``GOALS``.
 
     Raises:
         UserError: names the first bad field, what was given and what to do; says how many more there are.
@@ -48,7 +49,7 @@ def build_spec(settings: Mapping[str, Any], kind: str | None = None) -> AnySpec:
         raise UserError("kind", f"the spec says {given!r}, the command says {kind!r}", f"Run: tunesmith {given} run")
     spec = KINDS[given]
     try:
-        return spec.model_validate({**settings, "kind": given})
+        return spec.model_validate({**with_goal(settings, spec), "kind": given})
     except ValidationError as e:
         raise explain(e, spec) from None
 

@@ -2,10 +2,38 @@
 
 from fastapi import APIRouter, Response
 
-from tunesmith.server.web import assets, job_actions, job_page, jobs_page, login_page
+from tunesmith.core.errors import NotFound
+from tunesmith.server.web import (
+    assets,
+    compare_page,
+    create_pages,
+    datasets_page,
+    deployments_page,
+    evaluators_page,
+    job_actions,
+    job_page,
+    jobs_page,
+    keys_page,
+    login_page,
+    models_page,
+    rollouts_page,
+)
 from tunesmith.server.web.pages import new_router
 
-PAGES = (login_page, jobs_page, job_page, job_actions)
+PAGES = (
+    login_page,
+    jobs_page,
+    job_page,
+    rollouts_page,
+    job_actions,
+    compare_page,
+    create_pages,
+    datasets_page,
+    evaluators_page,
+    models_page,
+    deployments_page,
+    keys_page,
+)
 
 static = new_router()
 
@@ -15,7 +43,16 @@ def asset(digest: str, name: str) -> Response:
     return assets.answer(name)
 
 
+nowhere = new_router()
+
+
+@nowhere.get("/{path:path}")
+def no_page(path: str) -> Response:
+    raise NotFound(path[:200], "no such page", "Begin at the list of jobs")
+
+
 router = APIRouter()
 for _page in PAGES:
     router.include_router(_page.router)
 router.include_router(static)
+router.include_router(nowhere)

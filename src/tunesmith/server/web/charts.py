@@ -39,6 +39,9 @@ MORE = (
         Axis("number", (0, 0)),
         "Seconds.",
     ),
+    ChartPlan(
+        "Memory", (("memory/peak_mib", "peak"),), Axis("number", (0, 0)), "MiB of the job's process, at most so far."
+    ),
 )
 PARTS = (
     ("/raw", "Reward parts", "As each grader gave them."),
@@ -60,6 +63,7 @@ PINNED = {
     "truncation": "Cut off at the limit",
     "sampler_gap": "Sampler gap",
     "overfitting": "Loss",
+    "oom_splits": "Memory",
     "weights_not_moving": "Gradient norm",
     "entropy_collapse": "Entropy",
     "incoherent_text": "Entropy",
@@ -80,13 +84,14 @@ class Chart:
     plan: ChartPlan
     curves: Sequence[tuple[str, Curve]]
     """(label, values)"""
+    title: str
 
     @property
     def said(self) -> str:
         """The chart in words, for those who do not see it."""
         form = self.plan.axis.form
         ends = [(label, show_value(c.values[0], form), show_value(c.values[-1], form)) for label, c in self.curves]
-        return f"{self.plan.title}: " + "; ".join(f"{label} from {first} to {last}" for label, first, last in ends)
+        return f"{self.title}: " + "; ".join(f"{label} from {first} to {last}" for label, first, last in ends)
 
     @property
     def thinned(self) -> bool:
@@ -107,7 +112,7 @@ def charts_of(curves: Curves, run: RunFolder) -> list[Chart]:
             parts = curves.of(run, [metric for metric, _ in plan.lines])
             lines = [(label, parts[metric]) for metric, label in plan.lines]
         if lines:
-            charts.append(Chart(id_of(plan.title), plan, lines))
+            charts.append(Chart(id_of(plan.title), plan, lines, plan.title))
     return charts
 
 

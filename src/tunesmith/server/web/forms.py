@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
 
@@ -18,7 +18,12 @@ class Posted:
     """A form of somebody who is logged in."""
 
     owner: str
-    fields: dict[str, str]
+    pairs: list[tuple[str, str]]
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Of a name that comes twice, the last."""
+        return dict(self.pairs)
 
     def need(self, name: str) -> str:
         """
@@ -31,22 +36,22 @@ class Posted:
         return text
 
 
-async def read_fields(request: Request) -> dict[str, str]:
-    """The fields of a plain form; of a name that comes twice, the last."""
+async def read_pairs(request: Request) -> list[tuple[str, str]]:
+    """The fields of a plain form, in their order."""
     body = await read_body(request, MOST_BYTES)
     try:
-        found = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=500)
+        found = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=500)
     except ValueError as e:
         raise UserError("form", f"cannot be read: {e}", "Send fewer fields") from None
-    return {name: values[-1].replace("\r\n", "\n") for name, values in found.items()}
+    return [(name, value.replace("\r\n", "\n")) for name, value in found]
 
 
 async def posted(request: Request, visitor: Seen) -> Posted:
     """The form of this session; its token is taken out."""
     check_origin(request)
-    fields = await read_fields(request)
-    check_token(visitor, fields.pop("csrf", "") or request.headers.get("x-csrf", ""))
-    return Posted(visitor.owner, fields)
+    pairs = await read_pairs(request)
+    check_token(visitor, dict(pairs).get("csrf", ""))
+    return Posted(visitor.owner, [(name, value) for name, value in pairs if name != "csrf"])
 
 
 Form = Annotated[Posted, Depends(posted)]

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+from collections.abc import Hashable
 from typing import Any
 
 from fastapi import Request, Response
@@ -11,7 +12,7 @@ from tunesmith.core.errors import NotFound
 from tunesmith.server.web import charts, links
 from tunesmith.server.web.as_command import as_command
 from tunesmith.server.web.job_view import JobView, asked_settings, links_of, settings_of, view_of
-from tunesmith.server.web.live import stream
+from tunesmith.server.web.live import stamp, stream
 from tunesmith.server.web.pages import HEADERS, fragment, new_router, page
 from tunesmith.server.web.visitor import Seen
 from tunesmith.services.curves import Curves
@@ -52,8 +53,13 @@ async def live_job(request: Request, visitor: Seen, slug: str, name: str, level:
         parts = {part: fragment(f"job_{part}.html", **found) for part in LIVE}
         return parts | {"step": str(view.row.progress.step) + ("." if view.row.settled else "")}
 
-    await asyncio.to_thread(_job, request, visitor, slug, name)
-    return stream(request, lambda: asyncio.to_thread(look))
+    def key() -> Hashable:
+        job, jobs = _job(request, visitor, slug, name), request.app.state.jobs
+        run = jobs.folders.run(job.id).path
+        return job.updated_at, stamp(run / "metrics.jsonl", run / "state.json", run / "findings.json", run / "log.txt")
+
+    await asyncio.to_thread(key)
+    return stream(request, key, look)
 
 
 @router.get(ADDRESS + "/curves.json")

@@ -1,6 +1,6 @@
 """``/dashboard/fine-tuning``: the list of jobs, by kind and state."""
 
-import asyncio
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -10,9 +10,10 @@ from fastapi.responses import RedirectResponse
 
 from tunesmith.server.web import links
 from tunesmith.server.web.job_row import JobRow, row_of
-from tunesmith.server.web.live import stream
+from tunesmith.server.web.live import stamp, stream
 from tunesmith.server.web.pages import fragment, new_router, page
 from tunesmith.server.web.visitor import Seen
+from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.moves import STATES
 
@@ -70,17 +71,33 @@ def list_jobs(request: Request, visitor: Seen, kind: str = "", state: str = "") 
 async def live_list(request: Request, visitor: Seen, kind: str = "", state: str = "") -> Response:
     """The rows of the first page, whenever they change."""
 
-    async def look() -> dict[str, str]:
-        found = await asyncio.to_thread(_list, request, visitor.owner, Filters(kind, state, 1))
-        return {"jobs": fragment("jobs_rows.html", list=found)}
+    jobs: Jobs = request.app.state.jobs
+    filters = Filters(kind, state, 1)
+    known: dict[Hashable, JobRow] = {}
 
-    return stream(request, look)
+    def key_of(job: Job) -> Hashable:
+        run = jobs.folders.run(job.id).path
+        return job.id, job.updated_at, stamp(run / "metrics.jsonl", run / "state.json")
+
+    def look() -> dict[str, str]:
+        # Most rows are as they were: only the others are read anew.
+        found, total = _page(jobs, visitor.owner, filters)
+        rows = [known.get(key_of(job)) or row_of(jobs, request.app.state.curves, job) for job in found]
+        known.clear()
+        known.update({key_of(row.job): row for row in rows})
+        return {"jobs": fragment("jobs_rows.html", list=JobList(filters, rows, total))}
+
+    return stream(request, lambda: tuple(map(key_of, _page(jobs, visitor.owner, filters)[0])), look)
 
 
 def _list(request: Request, owner: str, filters: Filters) -> JobList:
     jobs: Jobs = request.app.state.jobs
+    found, total = _page(jobs, owner, filters)
+    return JobList(filters, [row_of(jobs, request.app.state.curves, job) for job in found], total)
+
+
+def _page(jobs: Jobs, owner: str, filters: Filters) -> tuple[list[Job], int]:
     states = GROUPS.get(filters.state, (filters.state,) if filters.state in STATES else ())
     kind = filters.kind if filters.kind in links.SLUGS else None
     offset = (filters.page - 1) * PAGE_ROWS
-    found, total = jobs.page(owner, kind=kind, states=states, limit=PAGE_ROWS, offset=offset)
-    return JobList(filters, [row_of(jobs, request.app.state.curves, job) for job in found], total)
+    return jobs.page(owner, kind=kind, states=states, limit=PAGE_ROWS, offset=offset)

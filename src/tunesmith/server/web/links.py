@@ -3,6 +3,7 @@
 from urllib.parse import quote
 
 from tunesmith.core.errors import NotFound
+from tunesmith.server.dialects.fireworks.names import account_of
 from tunesmith.server.web.visitor import PREFIX
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
@@ -22,6 +23,11 @@ def of_dataset(dataset_id: str) -> str:
 
 def of_model(name: str) -> str:
     return f"{PREFIX}/chat?model={quote(name, safe='')}"
+
+
+def served_as(owner: str, deployment_id: str) -> str:
+    """The name under which a deployment answers on ``/v1/chat/completions``."""
+    return f"accounts/{account_of(owner)}/deployments/{deployment_id}"
 
 
 def find_job(jobs: Jobs, owner: str, slug: str, name: str) -> Job:

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
+from pathlib import Path
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -14,28 +15,39 @@ EVERY_S = 1.0
 ALIVE_EVERY_S = 15.0
 """A sign of life, so that a browser notices a server that is gone."""
 
-Look = Callable[[], Awaitable[dict[str, str]]]
+Key = Callable[[], Hashable]
+"""Cheap, and another value whenever what is seen may be another."""
+Look = Callable[[], dict[str, str]]
 
 
-def stream(request: Request, look: Look) -> Response:
-    """Look every second; a browser that comes back gets everything first."""
+def stream(request: Request, key: Key, look: Look) -> Response:
+    """Look every second in a thread; a browser that comes back gets everything first."""
     return StreamingResponse(
-        _events(request, look), media_type="text/event-stream", headers={**HEADERS, "X-Accel-Buffering": "no"}
+        _events(request, key, look), media_type="text/event-stream", headers={**HEADERS, "X-Accel-Buffering": "no"}
     )
 
 
-async def _events(request: Request, look: Look) -> AsyncIterator[str]:
+def stamp(*files: Path) -> tuple[int, ...]:
+    """When files were changed last; 0 for those that are not there."""
+    return tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
+
+
+async def _events(request: Request, key: Key, look: Look) -> AsyncIterator[str]:
     stopping: asyncio.Event = request.app.state.stopping
     sent: dict[str, str] = {}
+    known: Hashable = None
     silent = ALIVE_EVERY_S
     while not stopping.is_set() and not await request.is_disconnected():
+        changed: dict[str, str] = {}
         try:
-            seen = await look()
+            now = await asyncio.to_thread(key)
+            if now != known:
+                seen = await asyncio.to_thread(look)
+                changed = {name: text for name, text in seen.items() if sent.get(name) != text}
+                known, sent = now, seen
         except UserError:
             yield "event: gone\ndata: \n\n"
             return
-        changed = {name: text for name, text in seen.items() if sent.get(name) != text}
-        sent |= changed
         if changed:
             yield f"data: {json.dumps(changed)}\n\n"
         elif silent >= ALIVE_EVERY_S:

@@ -7,7 +7,7 @@ from fastapi.responses import RedirectResponse
 
 from tunesmith.core.errors import UserError
 from tunesmith.server.auth import key_of_text
-from tunesmith.server.web.forms import Form, read_fields
+from tunesmith.server.web.forms import Form, read_pairs
 from tunesmith.server.web.pages import HEADERS, new_router, page
 from tunesmith.server.web.visitor import COOKIE, PREFIX, check_host, check_origin, cookie
 from tunesmith.services.keys import Keys
@@ -31,7 +31,7 @@ def login(request: Request, token: str = "", back: str = "") -> Response:
 async def login_with_key(request: Request) -> Response:
     check_host(request)
     check_origin(request)
-    fields = await read_fields(request)
+    fields = dict(await read_pairs(request))
     keys: Keys = request.app.state.keys
     logins: Logins = request.app.state.logins
     owner = await asyncio.to_thread(keys.owner_of, key_of_text(fields.get("key", "")))

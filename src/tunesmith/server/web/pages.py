@@ -15,7 +15,7 @@ from tunesmith.core.errors import UserError
 from tunesmith.server.dialects.refusals import Refusal, refusal_of
 from tunesmith.server.errors import explain
 from tunesmith.server.web import assets, words
-from tunesmith.server.web.visitor import PREFIX, LoginNeeded, Visitor
+from tunesmith.server.web.visitor import PREFIX, LoginNeeded, Visitor, known_visitor
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -90,4 +90,4 @@ def new_router() -> APIRouter:
 
 
 def _refused(request: Request, refused: Refusal) -> Response:
-    return page(request, "refused.html", None, refused.status, refused=refused)
+    return page(request, "refused.html", known_visitor(request), refused.status, refused=refused)

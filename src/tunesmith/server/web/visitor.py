@@ -69,6 +69,14 @@ def visitor_of(request: Request) -> Visitor:
     return Visitor(owner, session)
 
 
+def known_visitor(request: Request) -> Visitor | None:
+    """The same for pages that everybody may see; None where there is no session."""
+    try:
+        return visitor_of(request)
+    except HTTPException:
+        return None
+
+
 Seen = Annotated[Visitor, Depends(visitor_of)]
 
 

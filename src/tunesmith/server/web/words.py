@@ -88,6 +88,12 @@ def typed(value: Any) -> str:
     return str(value)
 
 
+def squeeze(text: str, most: int) -> str:
+    """One line of a text, its end where it is long: that is where prompts differ."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"… {line[-most:]}"
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "number": number,
     "share": share,
@@ -97,6 +103,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "minute": minute,
     "ago": ago,
     "typed": typed,
+    "squeeze": squeeze,
     "tone": lambda state: TONES.get(state, "wait"),
     "kind_name": lambda kind: KIND_NAMES[kind],
     "state_name": lambda state: state.replace("_", " "),

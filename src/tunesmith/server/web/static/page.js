@@ -17,6 +17,8 @@ function place(pieces) {
   document.dispatchEvent(new CustomEvent("news", { detail: pieces }));
 }
 
+document.querySelector(".bar [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+
 if (root?.dataset.live) {
   const source = new EventSource(root.dataset.live);
   source.onopen = () => (lost.hidden = true);

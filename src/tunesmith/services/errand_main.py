@@ -1,0 +1,46 @@
+"""The process of one errand: ``python -m tunesmith.services.errand_main NAME``, JSON on stdin, JSON on stdout."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tunesmith.core.errors import UserError
+from tunesmith.spec import RftSpec, build_spec
+
+TRIED_ROWS = 10
+
+
+def plan(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a job will take, by a rehearsal of a few steps."""
+    from tunesmith.services.rehearsal import plan
+
+    return plan(build_spec(given["spec"])).as_dict()
+
+
+def try_grader(given: Mapping[str, Any]) -> dict[str, Any]:
+    """How a grader scores the base model's own attempts at the first rows."""
+    from tunesmith.services.try_grader import try_grader
+
+    spec = build_spec(given["spec"])
+    assert isinstance(spec, RftSpec), "only these have graders"
+    return try_grader(spec, TRIED_ROWS, sample=True).as_dict()
+
+
+ERRANDS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"plan": plan, "try": try_grader}
+
+
+def main() -> None:
+    """Answer with ``{"answer": ...}`` or, where the input was refused, ``{"problem": ...}``."""
+    answer, out = ERRANDS[sys.argv[1]], sys.stdout
+    # Whatever prints, a grader say, must not get between the braces.
+    sys.stdout = sys.stderr
+    try:
+        said: dict[str, Any] = {"answer": answer(json.load(sys.stdin))}
+    except UserError as e:
+        said = {"problem": str(e)}
+    json.dump(said, out, allow_nan=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Short computations that somebody waits for, each in a process of its own: the server's loop computes nothing.
+
+One at a time; results are kept in memory for a while, for the owner who asked.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any
+
+from tunesmith.core.errors import NotFound
+
+LONGEST_S = 600.0
+KEPT = 50
+MOST_BYTES = 4 << 20
+
+
+@dataclass(slots=True)
+class Errand:
+    """What was asked for, and what came of it."""
+
+    owner: str
+    what: str
+    state: str = "waiting"
+    """waiting, running, done or failed."""
+    answer: Mapping[str, Any] | None = None
+    """Of one that is done."""
+    problem: str = ""
+    """Of one that failed."""
+
+
+class Errands:
+    """All errands of a server."""
+
+    def __init__(self, longest_s: float = LONGEST_S) -> None:
+        self._longest_s = longest_s
+        self._found: OrderedDict[str, Errand] = OrderedDict()
+        self._turn = asyncio.Semaphore(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, owner: str, what: str, given: Mapping[str, Any]) -> str:
+        """Begin one of ``errand_main.ERRANDS``; its id, to ask for the answer with."""
+        name, errand = token_hex(8), Errand(owner, what)
+        self._found[name] = errand
+        while len(self._found) > KEPT:
+            self._found.popitem(last=False)
+        task = asyncio.create_task(self._run(errand, json.dumps(given).encode()))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return name
+
+    def get(self, owner: str, name: str) -> Errand:
+        """
+        Raises:
+            NotFound: the owner started none of that id, or the server was restarted since.
+        """
+        errand = self._found.get(name)
+        if errand is None or errand.owner != owner:
+            raise NotFound("errand", "is not known here any more", "Start it again")
+        return errand
+
+    async def stop(self) -> None:
+        """End those that run."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, errand: Errand, given: bytes) -> None:
+        async with self._turn:
+            errand.state = "running"
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tunesmith.services.errand_main", errand.what),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+            try:
+                out, said = await asyncio.wait_for(process.communicate(given), self._longest_s)
+            except TimeoutError:
+                errand.state, errand.problem = "failed", f"took longer than {self._longest_s:.0f} s and was stopped"
+                return
+            finally:
+                # Graders are processes of their own, in the same group.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        _settle(errand, out, said, process.returncode)
+
+
+def _settle(errand: Errand, out: bytes, said: bytes, code: int | None) -> None:
+    try:
+        answer = json.loads(out)
+    except ValueError:
+        last = said.decode("utf-8", "replace").strip().rpartition("\n")[2][:500]
+        errand.state, errand.problem = "failed", f"its process ended with code {code}: {last or 'it said nothing'}"
+        return
+    errand.answer, errand.problem = answer.get("answer"), answer.get("problem", "")
+    errand.state = "failed" if errand.answer is None else "done"

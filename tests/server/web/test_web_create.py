@@ -1,0 +1,95 @@
+"""A draft through the pages that make a job: addresses that hold it, refusals at their fields, what comes out."""
+
+import pytest
+from server.web.conftest import new_job
+
+from tunesmith.server.web.draft import boxes_of, draft_of, draft_of_job
+from tunesmith.server.web.setting_fields import FIRST, fields_of
+from tunesmith.spec.load import KINDS
+
+QUERY = "kind=rft&dataset=sums&evaluator=contains"
+
+
+def test_boxes_become_evaluator_strings_and_back():
+    draft = draft_of(
+        [
+            ("use", "contains"),
+            ("use", "regex"),
+            ("contains.ignore_case", "true"),
+            ("contains.weight", "0.7"),
+            ("regex.pattern", "a=b&c"),
+            ("length.target", "9"),
+        ]
+    )
+    assert draft.evaluators == ("contains:ignore_case=true=0.7", "regex:pattern=a%3Db%26c")
+    assert boxes_of(draft) == {"contains": {"ignore_case": "true", "weight": "0.7"}, "regex": {"pattern": "a=b&c"}}
+
+
+def test_an_uploaded_evaluator_is_named_alone():
+    draft = draft_of([("use", "uploaded:mine")])
+    assert draft.evaluators == ("uploaded:mine",)
+    assert boxes_of(draft) == {"uploaded:mine": {}}
+
+
+def test_what_is_no_setting_is_left_aside_and_empty_fields_are_defaults():
+    draft = draft_of(
+        [("kind", "sft"), ("epochs", " 3 "), ("learning_rate", ""), ("trial", "x"), ("output_dir", "/etc")]
+    )
+    assert draft.settings == {"epochs": "3"}
+    assert "output_dir" not in draft.href("plan")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_setting_has_a_field_with_its_meaning(kind):
+    fields = fields_of(draft_of([("kind", kind)]))
+    assert [f.name for f in fields.first] == list(FIRST[kind])
+    assert [f.name for f in [*fields.first, *fields.others] if not f.meaning] == []
+
+
+def test_a_refused_setting_is_told_at_its_field(get, job):
+    page = get(f"/create/plan?{QUERY}&epochs=99")
+    assert page.status_code == 400
+    assert 'aria-invalid="true"' in page.text
+    assert "outside valid range [1, 10]" in page.text
+    assert get(f"/create/plan?{QUERY}&epochs=2").status_code == 200
+
+
+def test_launch_makes_the_job_with_typed_settings(app, post, job):
+    answer = post(
+        "/create/launch",
+        kind="rft",
+        dataset="sums",
+        evaluator="contains",
+        epochs="2",
+        learning_rate="2e-4",
+        name="made",
+    )
+    assert answer.headers["location"] == "/dashboard/fine-tuning/reinforcement/made"
+    made = app.state.jobs.find("ann", "rft", "made")
+    assert dict(made.settings) == {
+        "base_model": "tunesmith/embedded",
+        "evaluator": "contains",
+        "epochs": 2,
+        "learning_rate": 2e-4,
+    }
+
+
+def test_a_clone_begins_with_the_settings_of_its_model_job(app, get):
+    job = new_job(app, "ann", "first", epochs=3, lora_rank=16)
+    draft = draft_of_job(job)
+    assert draft.settings == {"epochs": "3", "lora_rank": "16"}
+    moved = get(f"/create/settings?from={job.id}&temperature=1.1")
+    assert moved.status_code == 303
+    for part in ("epochs=3", "lora_rank=16", "temperature=1.1", "dataset=sums", "evaluator=contains"):
+        assert part in moved.headers["location"]
+
+
+def test_files_of_the_server_are_no_graders_here(post, job):
+    for evaluator in ("/etc/passwd.py::f", "project:/etc"):
+        answer = post("/create/launch", kind="rft", dataset="sums", evaluator=evaluator)
+        assert answer.status_code in (400, 404), evaluator
+
+
+def test_pages_of_a_draft_without_a_dataset_say_so(get, job):
+    assert "none was chosen" in get("/create/plan?kind=sft").text
+    assert get("/create/data?kind=nonsense").status_code == 400

@@ -1,0 +1,114 @@
+"""Datasets, models, deployments, keys, secrets and evaluators: what is shown, what a form does, whose it is."""
+
+import re
+
+import pytest
+from server.web.conftest import new_job
+
+from tunesmith.server.web.uploads import id_of_file
+from tunesmith.server.web.visitor import COOKIE, Visitor
+
+
+@pytest.fixture
+def upload(ask, session):
+    """``upload("/datasets", "rows.jsonl", b"...", name="rows")``: a form with a file."""
+
+    def send(path, filename, content, csrf=None, **fields):
+        token = Visitor("ann", session).csrf if csrf is None else csrf
+        return ask(
+            "POST",
+            "/dashboard" + path,
+            headers={"cookie": f"{COOKIE}={session}", "host": "localhost:8000"},
+            data={"csrf": token, **fields},
+            files={"file": (filename, content)},
+        )
+
+    return send
+
+
+def test_a_dataset_is_uploaded_checked_shown_and_deleted(app, get, post, upload):
+    lines = b'{"messages": [{"role": "user", "content": "1+1"}, {"role": "assistant", "content": "2"}]}\n' * 3
+    answer = upload("/datasets", "My rows.jsonl", lines, kind="sft")
+    assert answer.headers["location"] == "/dashboard/datasets/my-rows"
+    page = get("/datasets/my-rows").text
+    assert "All 3 rows are good for SFT" in page
+    assert re.search(r'<span class="trained">2', page)
+    assert "Missing required field" in get("/datasets/my-rows?kind=dpo").text
+    assert get("/datasets/my-rows/content").content == lines
+    post("/datasets/my-rows/delete")
+    assert app.state.datasets.page("ann")[1] == 0
+
+
+def test_a_form_with_a_file_needs_the_token_too(app, upload):
+    assert upload("/datasets", "rows.jsonl", b"{}\n", csrf="0" * 64).status_code == 403
+    assert app.state.datasets.page("ann")[1] == 0
+
+
+def test_a_bad_file_is_shown_by_line_and_a_bad_name_leaves_nothing(app, get, upload):
+    upload("/datasets", "rows.jsonl", b'{"messages": []}\nno\n', kind="sft")
+    assert "rows.jsonl:2" in get("/datasets/rows").text
+    assert upload("/datasets", "rows.jsonl", b"{}\n", name="Not A Name").status_code == 400
+    assert app.state.datasets.page("ann")[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("filename", "name"), [("My rows.v2.jsonl", "my-rows"), ("C:\\data\\Sums.jsonl", "sums"), ("7.jsonl", "data-7")]
+)
+def test_names_of_files(filename, name):
+    assert id_of_file(filename) == name
+
+
+def test_keys_are_ones_own_and_shown_once(app, get, post):
+    app.state.keys.create("bob", "of bob")
+    made = re.search(r"tml-[\w-]{43}", post("/keys", name="laptop").text)
+    assert made and app.state.keys.owner_of(made[0]) == "ann"
+    page = get("/keys").text
+    assert "laptop" in page and "of bob" not in page and made[0] not in page
+    theirs = next(key for key in app.state.keys.list() if key.owner == "bob")
+    assert post(f"/keys/{theirs.id}/revoke").status_code == 404
+    own = app.state.keys.find(made[0])
+    post(f"/keys/{own.id}/revoke")
+    assert app.state.keys.owner_of(made[0]) is None
+
+
+def test_secrets_are_kept_and_never_shown(app, get, post):
+    post("/secrets", name="JUDGE_KEY", value="hidden words")
+    assert app.state.secrets.get("ann", "JUDGE_KEY") == "hidden words"
+    page = get("/secrets").text
+    assert "JUDGE_KEY" in page and "hidden words" not in page
+    post("/secrets/JUDGE_KEY/delete")
+    assert list(app.state.secrets.names("ann")) == []
+
+
+def test_deployments(app, get, post):
+    assert post("/deployments", name="bot", model="tunesmith/embedded").status_code == 303
+    assert "bot" in get("/deployments").text
+    assert get("/deployments/bot").headers["location"] == "/dashboard/chat?model=accounts%2Fann%2Fdeployments%2Fbot"
+    assert post("/deployments", name="bot", model="tunesmith/embedded").status_code == 400
+    post("/deployments/bot/delete")
+    assert app.state.deployments.page("ann")[1] == 0
+
+
+def test_an_evaluator_is_uploaded_and_its_build_shown(app, get, upload):
+    code = b"def grade(completion, row):\n    return 1.0\n"
+    answer = upload("/evaluators", "mine.py", code, entry_point="mine.py::grade")
+    assert answer.headers["location"] == "/dashboard/evaluators/mine"
+    app.state.evaluators.build("ann", "mine")
+    page = get("/evaluators/mine").text
+    assert "Build log" in page and "mine.py::grade" in page
+    assert get("/evaluators/mine/source").content == code
+
+
+def test_a_chat_needs_the_token_and_a_model_of_ones_own(ask, session):
+    headers = {"cookie": f"{COOKIE}={session}", "host": "localhost:8000"}
+    body = {"model": "no-such-model", "messages": [{"role": "user", "content": "hi"}]}
+    assert ask("POST", "/dashboard/chat", headers=headers, json=body).status_code == 403
+
+
+def test_comparing_jobs_says_what_differs(app, get):
+    first, second = new_job(app, "ann", "one"), new_job(app, "ann", "two", epochs=2)
+    other = new_job(app, "bob", "three")
+    page = get(f"/compare?job={first.id}&job={second.id}").text
+    assert "Only epochs differs" in page
+    assert get(f"/compare?job={first.id}&job={other.id}").status_code == 404
+    assert "Tick two" in get(f"/compare?job={first.id}").text
