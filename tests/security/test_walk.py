@@ -14,6 +14,7 @@ from tunesmith.server.auth import scope_for
 from tunesmith.services.keys import Keys
 from tunesmith.services.store import FILE_NAME, file_url, open_store
 
+pytestmark = pytest.mark.thorough
 PUBLIC = {
     ("GET", "/healthz"),
     ("GET", "/api/v1/healthz"),
