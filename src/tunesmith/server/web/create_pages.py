@@ -13,7 +13,7 @@ from tunesmith.server.web.datasets_page import SHOWN_PROBLEMS, model_names, prev
 from tunesmith.server.web.draft import Draft, boxes_of, draft_of, draft_of_job
 from tunesmith.server.web.forms import Form
 from tunesmith.server.web.pages import HEADERS, fragment, new_router, page
-from tunesmith.server.web.setting_fields import fields_of
+from tunesmith.server.web.setting_fields import fields_of, goals_of
 from tunesmith.server.web.uploads import take_dataset, uploaded
 from tunesmith.server.web.visitor import Seen
 from tunesmith.services.datasets import Datasets
@@ -101,7 +101,7 @@ def choose_settings(request: Request, visitor: Seen) -> Response:
         changes = {name: value for name, value in request.query_params.items() if name != "from"}
         return RedirectResponse(draft.changed(changes).href("settings"), 303, HEADERS)
     draft = _draft(request)
-    return _page(request, visitor, "create_settings.html", "settings", draft, fields=fields_of(draft), refused=None)
+    return _settings_page(request, visitor, draft, None)
 
 
 @router.get("/create/plan")
@@ -114,8 +114,7 @@ def show_plan(request: Request, visitor: Seen, errand: str = "") -> Response:
         verdict = _datasets(request).verdict(visitor.owner, draft.dataset, draft.kind)
         verdict.raise_if_bad(draft.dataset, spec.skip_bad_rows)
     except UserError as e:
-        fields = fields_of(draft, e)
-        return _page(request, visitor, "create_settings.html", "settings", draft, 400, fields=fields, refused=e)
+        return _settings_page(request, visitor, draft, e)
     held = 0 if draft.evaluation_dataset or not spec.eval_auto_carveout else min(200, verdict.rows // 10)
     rows = max(1, verdict.rows - held)
     facts = [("Rows to train on", f"{rows}"), ("Rows held out", f"{held}" if held else draft.evaluation_dataset or "0")]
@@ -157,6 +156,11 @@ async def launch(request: Request, form: Form) -> Response:
         return links.of_job(jobs.create(form.owner, draft.new_job(typed, display_name=title, **names)))
 
     return RedirectResponse(await asyncio.to_thread(make), 303, HEADERS)
+
+
+def _settings_page(request: Request, visitor: Seen, draft: Draft, refused: UserError | None) -> Response:
+    view: dict[str, Any] = {"fields": fields_of(draft, refused), "goals": goals_of(draft), "refused": refused}
+    return _page(request, visitor, "create_settings.html", "settings", draft, 400 if refused else 200, **view)
 
 
 async def _start(request: Request, owner: str, what: str, draft: Draft) -> str:
