@@ -18,7 +18,7 @@ Ask = Callable[..., Any]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-matrix", action="store_true", help="rewrite docs/method_matrix.md")
+    parser.addoption("--write-matrix", action="store_true", help="rewrite the tables of methods in docs/")
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tunesmith.core.ports import Weights
-from tunesmith.core.types import Completion, Floats, Ints, NewToken, Routes, StopReason
+from tunesmith.core.errors import UserError
+from tunesmith.core.ports import Form, Weights
+from tunesmith.core.types import Bools, Completion, Floats, Ints, NewToken, Routes, StopReason
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.lora import Adapter
 from tunesmith.models.moe import Routing
@@ -26,6 +27,8 @@ class _Row:
     prompt: Prompt
     candidate: int
     stream: np.uint64
+    form: Form | None = None
+    """How far it is in what it has to look like."""
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     sampling_logprobs: list[float] = field(default_factory=list)
@@ -84,6 +87,9 @@ class Batch:
     def abort(self, request: Request) -> None:
         """Forget a request that nobody waits for; its rows give their room to others."""
         self.requests.pop(request)
+        self._drop(request)
+
+    def _drop(self, request: Request) -> None:
         if request in self._waiting:
             self._waiting.remove(request)
         for row in [r for r in self._rows if r.request is request]:
@@ -110,7 +116,13 @@ class Batch:
         new = list(dict.fromkeys(request for request, _ in begun if request not in self._held))
         self._held |= zip(new, self._prompts.hold([(r.prompt, r.params.routing) for r in new]), strict=True)
         rows = [
-            _Row(request, self._held[request], i, streams(request.params.seed, np.array([i]))[0])
+            _Row(
+                request,
+                self._held[request],
+                i,
+                streams(request.params.seed, np.array([i]))[0],
+                None if request.form is None else request.form(),
+            )
             for request, i in begun
         ]
         self._rows += rows
@@ -152,12 +164,15 @@ class Batch:
 
     def _take(self, rows: Sequence[_Row], logits: Tensor, drawing: Drawing) -> list[Request]:
         """Draw a token for each of rows and let finished rows go."""
+        allowed = _allowed(rows)
         index = np.array([len(r.tokens) for r in rows], np.uint64)
         uniform = uniforms(np.array([r.stream for r in rows], np.uint64), index)
-        drawn = drawing.draw(logits, torch.from_numpy(uniform).to(logits.device))
+        drawn = drawing.draw(logits, torch.from_numpy(uniform).to(logits.device), allowed)
         columns = (drawn.tokens.tolist(), drawn.logprobs.tolist(), drawn.sampling_logprobs.tolist())
         ended: list[tuple[_Row, StopReason]] = []
         for i, (row, token, logprob, sampling) in enumerate(zip(rows, *columns, strict=True)):
+            if row.request.error is not None:
+                continue
             row.tokens.append(token)
             row.logprobs.append(logprob)
             row.sampling_logprobs.append(sampling)
@@ -165,9 +180,14 @@ class Batch:
                 row.likeliest.append(drawn.likeliest[i])
             if (reason := row.ended()) is not None:
                 ended.append((row, reason))
+            elif row.form is not None:
+                row.form.take(token)
             if row.request.on_token is not None:
                 row.request.on_token(row.newest(reason))
-        return self._leave(ended)
+        broken = list(dict.fromkeys(row.request for row in rows if row.request.error is not None))
+        for request in broken:
+            self._drop(request)
+        return self._leave(ended) + broken
 
     def _leave(self, ended: Sequence[tuple[_Row, StopReason]]) -> list[Request]:
         """Record finished rows; returns the requests that have no other."""
@@ -196,3 +216,15 @@ class Batch:
 
     def _changed(self) -> None:
         self._layout = self._drawing = None
+
+
+def _allowed(rows: Sequence[_Row]) -> dict[int, Bools]:
+    """Number of a row that has to look like something -> [V] what it may draw; one that can't be told fails alone."""
+    found: dict[int, Bools] = {}
+    for i, row in enumerate(rows):
+        if row.form is not None:
+            try:
+                found[i] = row.form.allowed()
+            except UserError as e:
+                row.request.error = e
+    return found

@@ -1,9 +1,11 @@
 """What is asked of a sampler, refused before it meets anyone else's requests where it can't be answered."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tunesmith.core.errors import UserError
+from tunesmith.core.ports import Form
 from tunesmith.core.types import Completion, Ints, OnToken, SamplingParams
 from tunesmith.models.config import DecoderConfig
 from tunesmith.rollout.stops import Stops
@@ -22,6 +24,10 @@ class Request:
     stops: Stops
     on_token: OnToken | None = None
     """Hears of every token of every candidate."""
+    form: Callable[[], Form] | None = None
+    """The beginning of what a candidate has to look like; None where it may be any text."""
+    error: UserError | None = None
+    """Why it can't be finished."""
     begun: int = 0
     """Candidates that have their row, or had it."""
     done: dict[int, Completion] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
 from tunesmith.services.keys import Keys
 from tunesmith.services.logins import Logins
+from tunesmith.services.model_uploads import ModelUploads
 from tunesmith.services.records import Records
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
@@ -29,6 +30,9 @@ from tunesmith.services.sessions import Sessions
 from tunesmith.services.store import open_store
 from tunesmith.services.trainers import Trainers
 from tunesmith.services.tuned_models import TunedModels
+
+MOST_GRADER_RUNS = 2
+"""Graders that are tried out at once; more wait."""
 
 
 def create_app(settings: ServerSettings) -> FastAPI:
@@ -47,6 +51,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.tuned_models = TunedModels(store, app.state.registry, settings.data_dir / "tuned")
     app.state.deployments = Deployments(store, app.state.registry, app.state.tuned_models)
     app.state.secrets = Secrets(store, settings.data_dir)
+    app.state.model_uploads = ModelUploads(store, app.state.registry, app.state.tuned_models, settings.data_dir)
     app.state.users = Records(store, "users", "user")
     app.state.evaluation_jobs = Records(store, "evaluationJobs", "evaluation job")
     app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
@@ -54,9 +59,11 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.receivers = {
         "evaluators": app.state.evaluators.upload,
         "datasets": lambda owner, name, _filename: app.state.datasets.upload(owner, name),
+        "models": app.state.model_uploads.upload,
     }
     app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
     app.state.logins, app.state.curves, app.state.errands = Logins(store), Curves(), Errands()
+    app.state.grader_runs = asyncio.Semaphore(MOST_GRADER_RUNS)
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     app.add_middleware(request_ids.RequestIds)

@@ -75,12 +75,14 @@ class Deployments:
         replicas: int = 1,
         trainer: str = "",
         asked: Mapping[str, Any] | None = None,
+        only_check: bool = False,
     ) -> DeploymentRow:
         """Give a model a name to be served under.
 
         Args:
             model: a registered base model, or a tuned model of the owner.
             trainer: id of a trainer job that will load snapshots into it.
+            only_check: refuse what would be refused, and make nothing.
 
         Raises:
             UserError: an id that cannot be one. NotFound: no such model.
@@ -97,13 +99,16 @@ class Deployments:
             trainer=trainer,
             asked=dict(asked or {}),
             replicas=replicas,
+            created_at=utc_now(),
+            updated_at=utc_now(),
         )
         with self._store.begin() as db:
             old = db.get(DeploymentRow, (owner, deployment_id))
             if old is not None:
                 mend = "Choose another, or undelete it" if old.deleted_at else "Go on with it, or choose another"
                 raise Conflict(deployment_id, "is the id of a deployment already", mend)
-            db.add(row)
+            if not only_check:
+                db.add(row)
         return row
 
     def get(self, owner: str, deployment_id: str, *, deleted: bool = False) -> DeploymentRow:

@@ -109,6 +109,22 @@ class TunedModels:
             shutil.copytree(vault.adapter(found), unfinished, dirs_exist_ok=True)
         return self.add(owner, name, found.base_model, copy)
 
+    def copy(self, owner: str, name: str, source: str) -> TunedModel:
+        """Give a model's weights a second name, which stays when the first is removed.
+
+        Raises:
+            UserError: a name that cannot be one. NotFound: the owner has no model ``source``. Conflict: taken.
+        """
+        self._check_name(name)
+        found = self.find(owner, source)
+        if (old := self.get(owner, name)) is not None:
+            raise Conflict(name, f"is the name of {old.folder.name}", "Give another name, or remove that model first")
+        copy = self._folder / uuid4().hex
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with new_folder(copy) as unfinished:
+            shutil.copytree(found.folder, unfinished, dirs_exist_ok=True)
+        return self.add(owner, name, found.base_model, copy, found.job_id)
+
     def get(self, owner: str, name: str) -> TunedModel | None:
         """What an owner's name stands for; None where there is no such name."""
         if not _NAME.fullmatch(name):

@@ -184,7 +184,7 @@ def test_a_promoted_checkpoint_is_a_whole_model(ask: Ask):
 
     assert scores(name) == pytest.approx(scores(checkpoint), abs=1e-4)
     assert -sum(scores(name)[1:4]) < before - 1
-    assert ask("GET", f"/v1/{name}").json()["baseModelDetails"] == {"moe": False}
+    assert ask("GET", f"/v1/{name}").json()["baseModelDetails"]["moe"] is False
     assert new_model(ask, begin(ask), base_model=name)["type"] == "create_model"
 
 

@@ -358,3 +358,17 @@ def test_an_adapter_is_no_base_model(call: Call, app, tmp_path):
     assert made["warmStartFrom"] == "accounts/somebody/models/mine" and "baseModel" not in made
     taken = call("POST", SFT, json=sft(outputModel="mine"))
     assert taken.status_code == 409, taken.text
+
+
+@pytest.mark.usefixtures("rows")
+def test_the_key_of_weights_and_biases_is_a_secret(call: Call, app):
+    wandb = {"enabled": True, "apiKey": "wk-1234567", "project": "p", "entity": "e"}
+    given = {"params": {"supervisedFineTuningJobId": "one"}}
+    made = create(call, SFT, sft(wandbConfig=wandb), **given)
+    assert made["wandbConfig"] == {"enabled": True, "project": "p", "entity": "e"}
+    assert "wk-1234567" not in json.dumps([made, call("GET", SFT + "/one").json(), call("GET", "/secrets").json()])
+    assert app.state.secrets.get("somebody", "WANDB_API_KEY") == "wk-1234567"
+    kept = settings(app, "sft", "one")
+    assert (kept["report_to"], kept["tracker_project"], kept["tracker_entity"]) == (["wandb"], "p", "e")
+    again = create(call, SFT, sft(wandbConfig={"enabled": True}))
+    assert again["state"].startswith("JOB_STATE_"), "the key is there already"

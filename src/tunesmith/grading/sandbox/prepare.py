@@ -85,7 +85,7 @@ def _plan(request: Request, level: str, user: int | None, folder: Path) -> Plan:
     hosts.chmod(0o644)
     work = request.work or own
     if user is not None:
-        _give(work, user)
+        _give(request.work or folder, user)
     walls = level != "limits"
     sockets = {str(port): str(path.absolute()) for port, path in (request.sockets or {}).items()}
     for socket in sockets.values():

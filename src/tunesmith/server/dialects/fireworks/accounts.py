@@ -1,12 +1,11 @@
-"""Routes of the control plane that training needs: accounts, models, and sessions of the serverless mode."""
+"""Routes of the control plane that training needs: accounts, and sessions of the serverless mode."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Response
 
 from tunesmith.core.errors import NotFound
-from tunesmith.models.config import read_config
 from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.fireworks import names
 from tunesmith.server.dialects.fireworks.envelope import new_router
@@ -32,20 +31,6 @@ async def accounts(owner: Owner) -> dict[str, Any]:
 async def account(owner: Owner, account: str) -> dict[str, Any]:
     names.check_account(owner, account)
     return _account(owner)
-
-
-@router.get("/v1/accounts/{account}/models/{model}")
-async def model(request: Request, owner: Owner, account: str, model: str) -> dict[str, Any]:
-    """A base model that is registered under such a name; with it, whether it has experts."""
-    found = request.app.state.registry.find(f"accounts/{account}/models/{model}")
-    config = read_config(found.folder)
-    return {
-        "name": found.name,
-        "state": "READY",
-        "kind": "HF_BASE_MODEL",
-        "contextLength": found.max_context,
-        "baseModelDetails": {"moe": config.moe is not None},
-    }
 
 
 @router.delete("/v1/accounts/{account}/trainingSessions/{session_id}")

@@ -38,7 +38,8 @@ async def create_job(request: Request, here: Here, account: str, rlorTrainerJobI
     job_id = rlorTrainerJobId or f"trainer-{token_hex(4)}"
     names.check_label("rlorTrainerJobId", job_id)
     body = await read_json(request, schemas.CreateJob)
-    base = here.sessions.engines.model(body.trainingConfig.baseModel)
+    engines = here.sessions.engines
+    base = engines.model(names.our_model(engines.registry, here.owner, body.trainingConfig.baseModel))
     if not (body.trainingConfig.loraRank or body.forwardOnly):
         mend = "Give a rank such as 8; all weights are trained by managed jobs, with lora_rank 0"
         raise UserError("trainingConfig.loraRank", "asks for all weights: trainers here train adapters", mend)

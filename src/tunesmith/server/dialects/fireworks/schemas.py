@@ -147,21 +147,6 @@ class CreateJob(Body):
     forwardOnly: bool = False
 
 
-class CreateDeployment(Body):
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
-
-    baseModel: Annotated[str, Field(min_length=1)]
-    hotLoadTrainerJob: str = ""
-    maxReplicaCount: Annotated[int, Field(ge=0, le=10_000)] | None = None
-
-
-class ChangeDeployment(Body):
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
-
-    hotLoadTrainerJob: str | None = None
-    maxReplicaCount: Annotated[int, Field(ge=0, le=10_000)] | None = None
-
-
 class HotLoad(Body):
     identity: Annotated[str, Field(min_length=1)]
     incremental_snapshot_metadata: Any = None

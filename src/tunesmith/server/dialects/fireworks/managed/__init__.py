@@ -2,10 +2,20 @@
 
 from fastapi import APIRouter
 
-from tunesmith.server.dialects.fireworks.managed import datasets, evaluation_jobs, jobs, secrets, users
+from tunesmith.server.dialects.fireworks.managed import (
+    datasets,
+    deployed_models,
+    deployments,
+    evaluation_jobs,
+    job_checkpoints,
+    jobs,
+    models,
+    secrets,
+    users,
+)
 
 router = APIRouter()
-for part in (datasets, jobs, secrets, users, evaluation_jobs):
+for part in (datasets, job_checkpoints, jobs, models, deployments, deployed_models, secrets, users, evaluation_jobs):
     router.include_router(part.router)
 
 __all__ = ["router"]

@@ -1,64 +1,33 @@
 """Managed jobs of all three kinds: created, looked at, cancelled, resumed, deleted."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from fastapi import Depends, Request
+from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.server import files
 from tunesmith.server.auth import Owner
-from tunesmith.server.dialects.fireworks import names
 from tunesmith.server.dialects.fireworks.envelope import new_router
 from tunesmith.server.dialects.fireworks.managed import job_objects
 from tunesmith.server.dialects.fireworks.managed.bodies import id_in, read_members
 from tunesmith.server.dialects.fireworks.managed.creating import is_retry, taken
-from tunesmith.server.dialects.fireworks.managed.job_kinds import KINDS, AnyRequest, JobKind, new_job
+from tunesmith.server.dialects.fireworks.managed.job_kinds import AnyRequest, JobKind, new_job
+from tunesmith.server.dialects.fireworks.managed.job_routes import Found, Kind, each
 from tunesmith.server.dialects.fireworks.managed.lists import Listing, Mask, all_pages, masked
 from tunesmith.server.dialects.fireworks.managed.speaking import speaking
-from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.moves import ENDED
 from tunesmith.services.secrets import Secrets
 
 router = new_router()
-OF_COLLECTION = {kind.collection: kind for kind in KINDS}
 WANDB_KEY = "WANDB_API_KEY"
 """The secret that holds a client's key, under the name that the library looks for."""
-Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
-def each(method: str, below: str = "") -> Callable[[Handler], Handler]:
-    """A route in every collection of jobs."""
-
-    def add(handler: Handler) -> Handler:
-        for kind in KINDS:
-            path = f"/v1/accounts/{{account}}/{kind.collection}{below}"
-            router.add_api_route(path, handler, methods=[method], response_model=None)
-        return handler
-
-    return add
-
-
-def kind_of(request: Request, owner: Owner, account: str) -> JobKind:
-    """Of the collection that an address names; only the key's own account will do."""
-    names.check_account(owner, account)
-    return OF_COLLECTION[request.url.path.split("/")[4]]
-
-
-Kind = Annotated[JobKind, Depends(kind_of)]
-
-
-def job_of(request: Request, owner: Owner, kind: Kind, job_id: str) -> Job:
-    return _jobs(request).find(owner, kind.kind, job_id)
-
-
-Found = Annotated[Job, Depends(job_of)]
-
-
-@each("POST")
+@each(router, "POST")
 async def create(request: Request, owner: Owner, kind: Kind) -> Mapping[str, Any]:
     """Queue a job. A request that a client sends again because its answer was lost gives the job that it made."""
     members = await read_members(request)
@@ -68,14 +37,14 @@ async def create(request: Request, owner: Owner, kind: Kind) -> Mapping[str, Any
     return await asyncio.to_thread(_create, request, owner, kind, kind.parse(members), job_id or None)
 
 
-@each("GET")
+@each(router, "GET")
 def list_all(request: Request, owner: Owner, kind: Kind, listing: Listing) -> Mapping[str, Any]:
     rows = {job_objects.name_of(job): job for job in all_pages(_jobs(request).page, owner=owner, kind=kind.kind)}
     bodies = [job_objects.brief(job) for job in rows.values()]
     return listing.page(kind.collection, bodies, lambda body: job_objects.body(request, rows[body["name"]]))
 
 
-@each("POST", "/{job_id}:cancel")
+@each(router, "POST", "/{job_id}:cancel")
 def cancel(request: Request, job: Found) -> Mapping[str, Any]:
     if job.state == "deleting" or (job.state in ENDED and job.state != "cancelled"):
         state = "JOB_STATE_DELETED" if job.state == "deleting" else job_objects.STATES[job.state]
@@ -84,13 +53,13 @@ def cancel(request: Request, job: Found) -> Mapping[str, Any]:
     return {}
 
 
-@each("POST", "/{job_id}:resume")
+@each(router, "POST", "/{job_id}:resume")
 def resume(request: Request, job: Found) -> Mapping[str, Any]:
     """It goes on after its last checkpoint."""
     return job_objects.body(request, _jobs(request).resume(job.owner, job.id))
 
 
-@each("GET", "/{job_id}:getMetricsFileEndpoint")
+@each(router, "GET", "/{job_id}:getMetricsFileEndpoint")
 def metrics_file(request: Request, job: Found) -> Mapping[str, Any]:
     file = _jobs(request).run(job.owner, job.id).path / "metrics.jsonl"
     if not file.is_file():
@@ -98,12 +67,12 @@ def metrics_file(request: Request, job: Found) -> Mapping[str, Any]:
     return {"signedUrl": files.link(request, file)}
 
 
-@each("GET", "/{job_id}")
+@each(router, "GET", "/{job_id}")
 def get(request: Request, job: Found, read_mask: Mask = "") -> Mapping[str, Any]:
     return masked(job_objects.body(request, job), read_mask)
 
 
-@each("DELETE", "/{job_id}")
+@each(router, "DELETE", "/{job_id}")
 def delete(request: Request, job: Found) -> Mapping[str, Any]:
     """The job goes with all that it wrote; the model that it made stays."""
     _jobs(request).delete(job.owner, job.id)

@@ -1,0 +1,44 @@
+"""Routes that all collections of managed jobs have, and the job that an address names."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, Request
+
+from tunesmith.server.auth import Owner
+from tunesmith.server.dialects.fireworks import names
+from tunesmith.server.dialects.fireworks.managed.job_kinds import KINDS, JobKind
+from tunesmith.services.jobs.job import Job
+from tunesmith.services.jobs.jobs import Jobs
+
+OF_COLLECTION = {kind.collection: kind for kind in KINDS}
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def each(router: APIRouter, method: str, below: str = "") -> Callable[[Handler], Handler]:
+    """A route in every collection of jobs."""
+
+    def add(handler: Handler) -> Handler:
+        for kind in KINDS:
+            path = f"/v1/accounts/{{account}}/{kind.collection}{below}"
+            router.add_api_route(path, handler, methods=[method], response_model=None)
+        return handler
+
+    return add
+
+
+def kind_of(request: Request, owner: Owner, account: str) -> JobKind:
+    """Of the collection that an address names; only the key's own account will do."""
+    names.check_account(owner, account)
+    return OF_COLLECTION[request.url.path.split("/")[4]]
+
+
+Kind = Annotated[JobKind, Depends(kind_of)]
+
+
+def job_of(request: Request, owner: Owner, kind: Kind, job_id: str) -> Job:
+    jobs: Jobs = request.app.state.jobs
+    return jobs.find(owner, kind.kind, job_id)
+
+
+Found = Annotated[Job, Depends(job_of)]
