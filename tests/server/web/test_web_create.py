@@ -96,9 +96,10 @@ def test_a_clone_begins_with_the_settings_of_its_model_job(app, get):
 
 
 def test_files_of_the_server_are_no_graders_here(post, job):
-    for evaluator in ("/etc/passwd.py::f", "project:/etc"):
-        answer = post("/create/launch", kind="rft", dataset="sums", evaluator=evaluator)
-        assert answer.status_code in (400, 404), evaluator
+    for evaluator in (f"{__file__}::grade", "project:/etc", "sql:folder=/etc"):
+        for page in ("launch", "try", "rehearse"):
+            answer = post(f"/create/{page}", kind="rft", dataset="sums", evaluator=evaluator)
+            assert answer.status_code in (400, 404), (page, evaluator)
 
 
 def test_pages_of_a_draft_without_a_dataset_say_so(get, job):
