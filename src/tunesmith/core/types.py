@@ -49,6 +49,9 @@ class SamplingParams:
     own stop tokens."""
     routing: bool = False
     """Also report which experts every input token went to; only for models that have experts."""
+    begun: int = 0
+    """So many tokens at the end of the prompt came after the place where sampling first began: earlier replies and
+    what was said to them. Their bits are then those of a Segment that is trained as one; the rest is the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,8 @@ def check_request(prompt: Ints, params: SamplingParams, n: int, config: DecoderC
             f"Give 0 to {vocab}, the size of the vocabulary",
         ),
         ("stop", p.stop, all(p.stop), "Leave out the empty text, which ends everything"),
+        ("begun", p.begun, 0 <= p.begun < len(prompt), "Give fewer tokens than the prompt has"),
+        ("routing", p.routing, not (p.routing and p.begun), "Leave it out where a reply was begun"),
         ("routing", p.routing, not p.routing or config.moe is not None, "This model has no experts: leave it out"),
     )
     for where, value, good, mend in bounds:

@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class Work:
     job_id: str
     run: RunFolder
     data_dir: Path
+    secrets: Secrets
 
     def do(self) -> None:
         """Run the job to its end and move its row there."""
@@ -52,7 +54,7 @@ class Work:
             row = db.get_one(JobRow, self.job_id)
         try:
             spec = self.jobs.specs.build(row.owner, row.id, row)
-            state = self._train(spec)
+            state = self._train(spec, self.secrets.environment(row.owner))
             self._publish(row)
         except UserError as e:
             self._finish(self._stopped_as(), str(e))
@@ -62,15 +64,15 @@ class Work:
         else:
             self._finish(ENDINGS[state.state], state.reason)
 
-    def _train(self, spec: AnySpec) -> RunState:
+    def _train(self, spec: AnySpec, secrets: Mapping[str, str]) -> RunState:
         # Here, because torch takes seconds to load: the lease is held by now.
         from tunesmith.services import worker
 
         watcher = worker.Watcher(started=self._started, found=self._found)
         if not (self.run.path / "state.json").is_file():
-            worker.start(spec, watcher)
+            worker.start(spec, watcher, secrets)
         elif not (self.run.state().state in ("COMPLETED", "EARLY_STOPPED") and self.run.card()):
-            worker.resume(self.run, watcher)
+            worker.resume(self.run, watcher, secrets)
         return self.run.state()
 
     def _publish(self, row: JobRow) -> None:
@@ -116,11 +118,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         store = open_store(sys.stdin.readline().strip())
-        evaluators = Evaluators(store, data_dir, Secrets(store, data_dir))
+        secrets = Secrets(store, data_dir)
+        evaluators = Evaluators(store, data_dir, secrets)
         jobs = Jobs(store, Datasets(store, data_dir), evaluators, Registry(store), data_dir)
         lease = Lease(store, job_id, fence)
         with only_worker(jobs.folders.of(job_id)), lease.kept():
-            Work(jobs, lease, job_id, jobs.folders.run(job_id), data_dir).do()
+            Work(jobs, lease, job_id, jobs.folders.run(job_id), data_dir, secrets).do()
     except KeyboardInterrupt:
         return STOPPED
     except LeaseLost as e:
