@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from tunesmith.core.errors import UserError
@@ -50,7 +51,7 @@ class Work:
 
     def do(self) -> None:
         """Run the job to its end and move its row there."""
-        with self.jobs.store.begin() as db:
+        with self.jobs.store.read() as db:
             row = db.get_one(JobRow, self.job_id)
         try:
             spec = self.jobs.specs.build(row.owner, row.id, row)
@@ -58,6 +59,9 @@ class Work:
             self._publish(row)
         except UserError as e:
             self._finish(self._stopped_as(), str(e))
+        except OperationalError:
+            # The database is away, not the job at fault: another worker goes on from the last checkpoint.
+            raise
         except Exception as e:
             traceback.print_exc()
             self._finish("failed", f"{type(e).__name__}: {e}")
