@@ -5,6 +5,7 @@ after the step in hand, a second one at once. It may be killed at any moment: an
 """
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -34,6 +35,8 @@ ENDINGS: dict[str, State] = {
     "FAILED": "failed",
     "PAUSED": "paused",
 }
+TRACKER_KEYS = {"wandb": "WANDB_API_KEY"}
+"""Tracker -> the secret of an account, and the variable, that holds its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Work:
     job_id: str
     run: RunFolder
     data_dir: Path
+    secrets: Secrets
 
     def do(self) -> None:
         """Run the job to its end and move its row there."""
@@ -52,6 +56,7 @@ class Work:
             row = db.get_one(JobRow, self.job_id)
         try:
             spec = self.jobs.specs.build(row.owner, row.id, row)
+            lend_keys(self.secrets, row.owner, spec)
             state = self._train(spec)
             self._publish(row)
         except UserError as e:
@@ -107,6 +112,13 @@ class Work:
         self.lease.write(write)
 
 
+def lend_keys(secrets: Secrets, owner: str, spec: AnySpec) -> None:
+    """Put the owner's keys of trackers where their libraries look, for the process that reports the run."""
+    wanted = [TRACKER_KEYS[name] for name in spec.report_to if name in TRACKER_KEYS]
+    for name in set(wanted) & set(secrets.names(owner)) if wanted else ():
+        os.environ[name] = secrets.get(owner, name)
+
+
 def main() -> int:
     """Exit code: 0 when the row says how the job ended, ``STOPPED`` after SIGTERM, ``LOST`` when it is another's."""
     job_id, fence, data_dir = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
@@ -116,11 +128,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         store = open_store(sys.stdin.readline().strip())
-        evaluators = Evaluators(store, data_dir, Secrets(store, data_dir))
+        secrets = Secrets(store, data_dir)
+        evaluators = Evaluators(store, data_dir, secrets)
         jobs = Jobs(store, Datasets(store, data_dir), evaluators, Registry(store), data_dir)
         lease = Lease(store, job_id, fence)
         with only_worker(jobs.folders.of(job_id)), lease.kept():
-            Work(jobs, lease, job_id, jobs.folders.run(job_id), data_dir).do()
+            Work(jobs, lease, job_id, jobs.folders.run(job_id), data_dir, secrets).do()
     except KeyboardInterrupt:
         return STOPPED
     except LeaseLost as e:
