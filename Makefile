@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check lint slow web bench bench-gpu embedded-model migration wire clean
+.PHONY: demo test check lint slow web bench bench-gpu bench-serve soak embedded-model migration wire clean
 
 demo: $(VENV)/run.stamp        ## install, then the main job: reinforcement fine-tuning of the embedded model
 	$(BIN)/tunesmith demo
@@ -43,6 +43,9 @@ bench-gpu: $(VENV)/bench.stamp ## the same on a CUDA device, where there is one
 
 bench-serve: $(VENV)/dev.stamp clients ## `tunesmith serve` under the load of real clients; writes its part of bench/RESULTS.md
 	$(BIN)/python -m bench.serve
+
+soak: $(VENV)/dev.stamp        ## the server under everything at once: clients, a job, streams, generated requests; make soak MINUTES=1
+	$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),10)
 
 embedded-model: $(VENV)/dev.stamp ## train the model that ships with the package, from nothing
 	$(BIN)/python scripts/make_embedded_model.py

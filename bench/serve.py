@@ -40,6 +40,7 @@ class Memory:
     """What the server holds, looked at from time to time by a thread."""
 
     server: Served
+    every_s: float = MEMORY_EVERY_S
     seen_mb: list[float] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -53,7 +54,7 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stop.wait(MEMORY_EVERY_S):
+        while not self._stop.wait(self.every_s):
             self.seen_mb.append(self.server.memory_mb())
 
     _thread: threading.Thread = field(init=False)
@@ -136,8 +137,8 @@ def overhead_line(server: Served, rounds: int) -> Line:
     settings = json.dumps(LARGE_STEP)
     outside = [str(CLIENT), str(ROOT / "bench" / "serve_clients.py"), "large_steps", settings]
     inside = [sys.executable, "-m", "bench.serve_inside", settings]
-    sides = [_side(command, client_environment(server)) for command in (outside, inside)]
-    laps = [[_turn(side) for side in sides] for _ in range(rounds)]
+    sides = [side_of(command, client_environment(server)) for command in (outside, inside)]
+    laps = [[turn_of(side) for side in sides] for _ in range(rounds)]
     for side in sides:
         side.communicate("end\n")
     http, direct = (median(seconds) for seconds in zip(*laps, strict=True))
@@ -152,7 +153,7 @@ def overhead_line(server: Served, rounds: int) -> Line:
     )
 
 
-def _side(command: Sequence[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
+def side_of(command: Sequence[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
     """A process that steps when it is told to, once it is ready."""
     side = subprocess.Popen(
         command, env=environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -163,7 +164,7 @@ def _side(command: Sequence[str], environment: dict[str, str]) -> "subprocess.Po
     return side
 
 
-def _turn(side: "subprocess.Popen[str]") -> float:
+def turn_of(side: "subprocess.Popen[str]") -> float:
     assert side.stdin is not None and side.stdout is not None
     side.stdin.write("go\n")
     side.stdin.flush()

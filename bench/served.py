@@ -54,7 +54,8 @@ def _own_bytes(pid: int) -> int:
 @contextmanager
 def served() -> Iterator[Served]:
     """Start a server on a free port; end it and its processes afterwards."""
-    with TemporaryDirectory() as folder:
+    # Jobs have processes of their own that may write for a moment longer.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         log = Path(folder, "log.txt")
         command = [str(Path(sys.executable).with_name("tunesmith")), "serve", "--port", "0"]
         environment = {**os.environ, "HOME": folder, "OMP_NUM_THREADS": "1"}

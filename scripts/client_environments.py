@@ -89,6 +89,7 @@ ENVIRONMENTS = {
     "tinker-0.38.0": Environment(("tinker==0.38.0",)),
     "cookbook": Environment(("tinker==0.38.0", "tinker-cookbook==0.6.1")),
     "fireworks": Environment(("fireworks-ai==1.2.30",), FIREWORKS_NEEDS),
+    "eval-protocol": Environment(needs=("eval-protocol==0.3.33",)),
     "fireworks-managed": Environment(
         ("fireworks-ai==1.2.28",), ("httpx-aiohttp==0.2.0", "orjson==3.13.0", "pydantic==2.12.5", "urllib3==2.8.0")
     ),

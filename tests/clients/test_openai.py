@@ -1,5 +1,6 @@
 """Inference through OpenAI's own SDK: what it asks, what it reads, and its errors."""
 
+import json
 from typing import Any
 
 import pytest
@@ -72,6 +73,18 @@ def test_completions_of_texts_and_ids(found):
     assert c["streamed"] == "1+1=" + c["text"]
 
 
+def test_formats_are_kept_to(found):
+    formats = found["formats"]
+    assert formats["streamed"] == formats["whole"]
+    for text, reason in formats["whole"]:
+        answer = json.loads(text)
+        assert (set(answer), type(answer["sum"]), type(answer["sure"])) == ({"sum", "sure"}, int, bool)
+        assert reason == "stop"
+    assert set(formats["grammar"]) <= {"yes", "no"}
+    text, reason = formats["object"]
+    assert isinstance(json.loads(text), dict) if reason == "stop" else text.startswith("{")
+
+
 def test_an_echo_is_scored_and_nothing_need_be_drawn(found):
     echo, scored = found["completions"]["echo"], found["completions"]["scored"]
     assert echo["text"] == "1+1=" + found["completions"]["text"]
@@ -99,7 +112,7 @@ def test_an_echo_is_scored_and_nothing_need_be_drawn(found):
         ("stop", "BadRequestError", "stop", "at most 16 items"),
         ("likeliest", "BadRequestError", "top_logprobs", "less than or equal to 20"),
         ("logit_bias", "BadRequestError", "logit_bias", "is not supported by this server"),
-        ("response_format", "BadRequestError", "response_format", "is not supported by this server"),
+        ("response_format", "BadRequestError", "response_format", "cannot be enforced: Invalid type: nonsense"),
         ("tools", "BadRequestError", "tools", "does not tell it about tools"),
         ("unknown", "BadRequestError", "temprature", "is no setting of this request"),
         ("image", "BadRequestError", "messages[0].content[0]", "is no part of type text"),

@@ -63,10 +63,11 @@ def dependencies() -> dict[str, list[str]]:
     groups = {"To run": project["dependencies"]}
     groups['To develop (`pip install -e ".[dev]"`)'] = project["optional-dependencies"]["dev"]
     groups['For PostgreSQL (`pip install "tunesmith[postgres]"`)'] = project["optional-dependencies"]["postgres"]
+    groups['For S3 (`pip install "tunesmith[s3]"`)'] = project["optional-dependencies"]["s3"]
     groups['To benchmark (`pip install -e ".[bench]"`)'] = project["optional-dependencies"]["bench"]
     trackers = [need for name in TRACKERS for need in project["optional-dependencies"][name]]
     groups['For experiment trackers (`pip install "tunesmith[wandb]"`, and so on)'] = trackers
-    assert set(project["optional-dependencies"]) == {"dev", "bench", "postgres", *TRACKERS}
+    assert set(project["optional-dependencies"]) == {"dev", "bench", "postgres", "s3", *TRACKERS}
     return {heading: [re.split(r"[<>=\[]", d)[0] for d in group] for heading, group in groups.items()}
 
 
@@ -117,7 +118,7 @@ def test_every_metric_of_the_server_is_documented() -> None:
 
 def test_every_status_of_a_refusal_is_documented() -> None:
     said = set(re.findall(r"^\| (\d{3}) \|", section(page("server.md"), "Errors"), re.MULTILINE))
-    assert said == {str(status) for status in (*STATUS.values(), 401, 405, 413, 500)}
+    assert said == {str(status) for status in (*STATUS.values(), 401, 405, 413, 500, 503, 507)}
 
 
 def test_every_goal_and_every_label_is_on_the_page_of_advice() -> None:

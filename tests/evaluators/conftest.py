@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clients.environments import python_of
 
+from tunesmith.services.evaluator_builds import EVAL_PROTOCOL, environment_name
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.secrets import Secrets
 from tunesmith.services.store import Store, file_url, open_store
@@ -22,3 +24,12 @@ def evaluators(tmp_path: Path, store: Store) -> Iterator[Evaluators]:
     made = Evaluators(store, tmp_path, Secrets(store, tmp_path))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Requirements of the projects here, as if they had been installed before: an environment of the tests."""
+    python = python_of("eval-protocol")
+    folder = tmp_path_factory.mktemp("environments")
+    (folder / environment_name(EVAL_PROTOCOL)).symlink_to(python.parents[1])
+    return folder

@@ -37,6 +37,62 @@ def last_number(text):
 """
 
 
+TURNS = """
+import asyncio
+import litellm
+from eval_protocol.models import EvaluateResult, EvaluationRow, Message
+from eval_protocol.pytest import RolloutProcessor, evaluation_test
+from numbers_of import last_number
+
+class Twice(RolloutProcessor):
+    def __call__(self, rows, config):
+        async def ask(row):
+            messages = [m.dump_mdoel_for_chat_completion_request() for m in row.messages]
+            answer = await litellm.acompletion(messages=messages, **config.completion_params)
+            row.messages.append(Message(role="assistant", content=answer.choices[0].message.content))
+
+        async def one(row):
+            await ask(row)
+            row.messages.append(Message(role="user", content=row.messages[0].content))
+            if REWRITES:
+                row.messages = row.messages[-1:]
+            await ask(row)
+            return row
+
+        return [asyncio.create_task(one(row)) for row in rows]
+
+REWRITES = False
+
+@evaluation_test(
+    input_messages=[[[{"role": "user", "content": "What is 17 + 25?"}]]],
+    completion_params=[{"model": "whatever"}],
+    rollout_processor=Twice(),
+)
+def test_twice(row: EvaluationRow) -> EvaluationRow:
+    answers = [last_number(m.content) for m in row.messages if m.role == "assistant"]
+    score = sum(a == str(row.ground_truth) for a in answers) / len(answers)
+    row.evaluation_result = EvaluateResult(score=score, reason=str(answers))
+    return row
+"""
+
+GROUPWISE = """
+from eval_protocol.models import EvaluateResult, EvaluationRow
+from eval_protocol.pytest import evaluation_test
+from numbers_of import last_number
+
+@evaluation_test(
+    input_messages=[[[{"role": "user", "content": "What is 17 + 25?"}]]],
+    completion_params=[{"model": "a"}, {"model": "b"}],
+    mode="groupwise",
+)
+async def test_together(rows: list[EvaluationRow]) -> list[EvaluationRow]:
+    right = [last_number(row.messages[-1].content) == str(row.ground_truth) for row in rows]
+    for row, r in zip(rows, right):
+        row.evaluation_result = EvaluateResult(score=float(r) / max(1, sum(right)), reason="")
+    return rows
+"""
+
+
 def packed(files: Mapping[str, str], folder: str = "project") -> bytes:
     """A .tar.gz with one root folder, as eval-protocol makes it."""
     made = io.BytesIO()

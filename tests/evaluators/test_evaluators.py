@@ -55,7 +55,7 @@ def test_a_failed_build_names_the_line(evaluators: Evaluators, source: str, entr
 
 
 def test_what_is_no_archive(evaluators: Evaluators):
-    assert "cannot be unpacked" in built(evaluators, "z", "a.py::grade", b"nonsense").reason
+    assert "is broken" in built(evaluators, "z", "a.py::grade", b"nonsense").reason
 
 
 def test_requirements_that_do_not_exist(evaluators: Evaluators):

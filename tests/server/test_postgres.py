@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from tunesmith.services.registry import EMBEDDED, Registry
 from tunesmith.services.store import open_store
 
 pytestmark = pytest.mark.thorough
+PG_CTL = shutil.which("pg_ctl") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")), None)
+"""Debian keeps it off the PATH."""
 WRITES, WRITERS = 20, 3
 WRITER = """
 import sys
@@ -30,11 +33,34 @@ for _ in range(int(sys.argv[2])):
 """
 
 
+@dataclass(slots=True)
+class Postgres:
+    """A server of the database on this machine, and an empty database in it."""
+
+    folder: Path
+    user: list[str]
+    """What comes before a command: PostgreSQL refuses to run as root, so root runs it as its own user."""
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://tunesmith@127.0.0.1:{self.port}/postgres"
+
+    def control(self, *arguments: str) -> None:
+        command = [*self.user, str(PG_CTL), "-s", "-D", str(self.folder / "data"), *arguments]
+        subprocess.run(command, check=True, cwd=self.folder, stdout=subprocess.DEVNULL)
+
+    def start(self) -> None:
+        settings = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        self.control("-w", "-l", str(self.folder / "log"), "-o", settings, "start")
+
+    def stop(self) -> None:
+        self.control("-m", "immediate", "stop")
+
+
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """An empty database of its own. PostgreSQL refuses to run as root, so root runs it as its own user."""
-    program = shutil.which("pg_ctl")
-    if program is None:
+def postgres() -> Iterator[Postgres]:
+    if PG_CTL is None:
         pytest.skip("PostgreSQL is not installed")
     folder = Path(tempfile.mkdtemp())
     user: list[str] = []
@@ -47,19 +73,20 @@ def url() -> Iterator[str]:
         user = ["runuser", "-u", "postgres", "--"]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-
-    def control(*arguments: str) -> None:
-        command = [*user, program, "-s", "-D", str(folder / "data"), *arguments]
-        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
-
-    control("initdb", "-o", "-A trust -U tunesmith --no-sync")
-    settings = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    control("-w", "-l", str(folder / "log"), "-o", settings, "start")
+    made = Postgres(folder, user, port)
+    made.control("initdb", "-o", "-A trust -U tunesmith --no-sync")
+    made.start()
     try:
-        yield f"postgresql://tunesmith@127.0.0.1:{port}/postgres"
+        yield made
     finally:
-        control("-m", "immediate", "stop")
+        made.stop()
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def url(postgres: Postgres) -> str:
+    """An empty database of its own."""
+    return postgres.url
 
 
 def test_processes_that_open_it_at_once_lose_nothing(url: str) -> None:

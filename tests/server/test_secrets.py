@@ -1,16 +1,13 @@
 """Secrets: kept, replaced, found again with the same key alone, and nowhere in the clear."""
 
-import os
 import stat
 from pathlib import Path
 
 import pytest
 
 from tunesmith.core.errors import Conflict, NotFound, UserError
-from tunesmith.services.jobs.worker_main import lend_keys
 from tunesmith.services.secrets import KEY_FILE, KEY_VARIABLE, Secrets
 from tunesmith.services.store import Store, file_url, open_store
-from tunesmith.spec import SftSpec
 
 VALUE = "correct horse battery staple"
 
@@ -92,17 +89,3 @@ def test_they_outlive_the_store(tmp_path: Path):
             secrets.put("somebody", "MY_KEY", VALUE)
         assert secrets.get("somebody", "MY_KEY") == VALUE
         store.close()
-
-
-def test_a_worker_has_the_keys_of_the_trackers_that_its_job_names(secrets: Secrets, monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", "of the server")
-    secrets.put("somebody", "WANDB_API_KEY", VALUE)
-    secrets.put("somebody", "OTHER", "x")
-    for owner, report_to, has in (
-        ("somebody", [], "of the server"),
-        ("another", ["wandb"], "of the server"),
-        ("somebody", ["wandb"], VALUE),
-    ):
-        lend_keys(secrets, owner, SftSpec(dataset="d", report_to=report_to))
-        assert os.environ["WANDB_API_KEY"] == has
-    assert "OTHER" not in os.environ

@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,6 +15,8 @@ from crash.fingerprint import fingerprint
 from crash.tiny_jobs import make_data, make_model, settings
 
 from tunesmith.core.errors import UserError
+from tunesmith.grading.projects import manifest
+from tunesmith.grading.projects.manifest import Entry, Project, Traits
 from tunesmith.services import worker
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.trackers import PACKAGES
@@ -218,6 +221,16 @@ def grader_memory_mb(jobs):
     )
 
 
+def rollout_timeout_s(jobs):
+    """A project, with a Python of its own, that does nothing for a while."""
+    folder = jobs.root / "project"
+    folder.mkdir(exist_ok=True)
+    (folder / "own.py").write_text("import asyncio\nasync def grade(c, row):\n    await asyncio.sleep(9)\n")
+    python = Path(sys.executable).resolve()
+    manifest.write(Project(folder, folder, Entry("own.py", "grade"), python, Traits("grader")))
+    return refused(jobs, "timeout: took too long", evaluator=f"project:{folder}", rollout_timeout_s=0.2)
+
+
 def grader_network(jobs):
     """The grader needs a connection to a port of this machine."""
     few = jobs.root / "data" / "one.jsonl"
@@ -282,7 +295,7 @@ OBSERVED: dict[str, Callable[[Jobs], bool]] = {
             keep_checkpoints,
         ),
         *(skip_bad_rows, max_context_length, max_concurrent_rollouts),
-        *(max_grader_error_rate, grader_timeout_s, grader_memory_mb, grader_network),
+        *(max_grader_error_rate, grader_timeout_s, grader_memory_mb, grader_network, rollout_timeout_s),
         *(report_to, tracker_project, tracker_entity, tracker_run),
     )
 }

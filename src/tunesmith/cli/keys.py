@@ -24,6 +24,8 @@ def add_to(app: typer.Typer, name: str) -> None:
 def create(
     name: Annotated[str, typer.Option(help="What it is for, to know it by.")] = "",
     owner: Annotated[str, typer.Option(help="Whose it is; keys of one owner see the same models.")] = "default",
+    scope: Annotated[str, typer.Option(help="What it may do: read, infer, train (with infer) or admin.")] = "admin",
+    days: Annotated[float | None, typer.Option(help="How long it is good; default: for ever.")] = None,
     data_dir: DataDir = HOME,
     database_url: DatabaseUrl = "",
     json: Annotated[bool, typer.Option("--json", help="Print key, id, name and owner as JSON.")] = False,
@@ -35,7 +37,7 @@ def create(
     from tunesmith.cli.output import print_json, say
 
     keys = _keys(data_dir, database_url)
-    key = keys.create(owner, name)
+    key = keys.create(owner, name, scope=scope, days=days)
     info = keys.find(key)
     assert info is not None, "it was just made"
     if json:
@@ -64,7 +66,8 @@ def list_keys(
         return
     typer.echo(f"{'id':<14}{'key':<11}{'owner':<16}{'name':<20}{'made':<18}{'used':<18}state")
     for info in found:
-        state = "good" if info.revoked_at is None else f"revoked {minute(info.revoked_at)}"
+        until = f" until {minute(info.expires_at)}" if info.expires_at else ""
+        state = f"{info.scope}{until}" if info.revoked_at is None else f"revoked {minute(info.revoked_at)}"
         times = f"{minute(info.created_at):<18}{minute(info.last_used_at):<18}"
         typer.echo(f"{info.id:<14}{info.prefix + '…':<11}{info.owner:<16}{info.name or '-':<20}{times}{state}")
 

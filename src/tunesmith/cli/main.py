@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "The same job on the embedded model, for at most a minute, to catch faults before they cost.",
     ),
     "advise": ("advise", "What a run shows, ranked, and the one change to try next."),
-    "import": ("importing", "A run configuration from elsewhere as a spec: TRL, Fireworks, OpenAI, Tinker's cookbook."),
+    "import": ("importing", "Read a run configuration from elsewhere, and say of every key what becomes of it."),
     "track": ("track", "Report a run to experiment trackers, or what they have not been told yet."),
     "plan": ("plan", "Steps, tokens, memory and time of a spec, before anything is spent."),
     "dataset": ("dataset", "Check and preview datasets."),

@@ -30,6 +30,10 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
     data_dir: DataDir = HOME,
     database_url: DatabaseUrl = "",
+    artefacts: Annotated[
+        str,
+        typer.Option(envvar="TUNESMITH_ARTEFACTS", help="Copies of what is finished: a folder or s3://bucket/prefix."),
+    ] = "",
     max_body_mib: Annotated[int, typer.Option(help="Largest request body in MiB, decompressed.", min=1)] = 256,
     max_dataset_mib: Annotated[int, typer.Option(help="Largest dataset file in MiB.", min=1)] = 2048,
     max_running_jobs: Annotated[int, typer.Option(help="Managed jobs that train at once.", min=1)] = 1,
@@ -58,6 +62,7 @@ def serve(
         host,
         port,
         database_url,
+        artefacts=artefacts,
         max_body_bytes=max_body_mib << 20,
         max_dataset_bytes=max_dataset_mib << 20,
         max_running_jobs=max_running_jobs,

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from tunesmith.core.types import (
     PLAIN_SUM,
     AdamParams,
+    Bools,
     Completion,
     Datum,
     Floats,
@@ -126,6 +127,18 @@ class Sampler(Protocol):
 
     async def load(self, weights: Weights) -> None:
         """Serve a snapshot from now on; requests already running finish on the one they began with."""
+        ...
+
+
+class Form(Protocol):
+    """How far one completion is in what it has to look like."""
+
+    def allowed(self) -> Bools:
+        """[V] which tokens may come next, never none; a UserError where that can't be told."""
+        ...
+
+    def take(self, token: int) -> None:
+        """The next token, one of those that were allowed."""
         ...
 
 

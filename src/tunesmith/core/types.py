@@ -44,8 +44,14 @@ class SamplingParams:
     """Ids that end a completion instead of the model's own; () leaves only ``stop`` and max_tokens."""
     top_logprobs: int = 0
     """Also report so many of the likeliest tokens at every sampled position."""
+    grammar: str = ""
+    """What a completion has to look like, as ``models.grammar`` writes it; empty for any text. It ends at the model's
+    own stop tokens."""
     routing: bool = False
     """Also report which experts every input token went to; only for models that have experts."""
+    begun: int = 0
+    """So many tokens at the end of the prompt came after the place where sampling first began: earlier replies and
+    what was said to them. Their bits are then those of a Segment that is trained as one; the rest is the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class Completion:
     logprobs: Floats
     """[C] nats, of the softmax at the rollout's temperature over the whole vocabulary."""
     sampling_logprobs: Floats
-    """[C] nats, of the distribution the token was drawn from: after top-k and top-p."""
+    """[C] nats, of the distribution the token was drawn from: after the grammar, top-k and top-p."""
     stop: StopReason
     version: int
     """Version of the weights that drew the last token."""

@@ -1,8 +1,9 @@
 """Evaluator strings: `name`, `name:key=value&key=value`, `file.py::function`, each with an optional `=weight`.
 
-Inside a value, `=` is written %3D and `&` %26.
+Inside a value, `=` is written %3D and `&` %26. `composed:` and a JSON object is a grader that is data.
 """
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tunesmith.core.errors import NotFound, UserError, unknown
+from tunesmith.grading import composed
 from tunesmith.grading.answers import Folder
 from tunesmith.grading.builtin import GRADERS
 
@@ -38,6 +40,16 @@ class FileTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class ComposedTarget:
+    """A grader that is data, checked."""
+
+    grader: dict[str, Any]
+
+
+Target = BuiltinTarget | FileTarget | ComposedTarget
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluator:
     """One part of the reward."""
 
@@ -45,7 +57,7 @@ class Evaluator:
     """Key of its part: the built-in's or the function's name; a second one of the same name gets `_2`."""
     weight: float | None
     """Its factor in the sum; None when the string gave none."""
-    target: BuiltinTarget | FileTarget
+    target: Target
 
 
 def parse_evaluators(evaluators: str | Sequence[str]) -> list[Evaluator]:
@@ -66,6 +78,8 @@ def parse_evaluators(evaluators: str | Sequence[str]) -> list[Evaluator]:
 
 def parse_evaluator(text: str) -> Evaluator:
     """One evaluator string; see the module's docstring."""
+    if text.startswith(composed.PREFIX):
+        return _composed(text.removeprefix(composed.PREFIX))
     if found := _FILE.fullmatch(text):
         target = FileTarget(*_source(found["path"]), found["function"])
         return Evaluator(found["function"], _weight(text, found["weight"]), target)
@@ -81,6 +95,17 @@ def parse_evaluator(text: str) -> Evaluator:
         raise unknown("evaluator", name, GRADERS)
     arguments = _arguments(name, [*pairs, "=".join(pieces)] if colon else [])
     return Evaluator(name, _weight(text, weight), BuiltinTarget(name, arguments))
+
+
+def _composed(text: str) -> Evaluator:
+    where = "evaluator"
+    try:
+        grader = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise UserError(where, f"is no JSON: {e}", 'Write composed:{"type": ...}') from None
+    composed.check(grader, where)
+    name = re.sub(r"\W+", "_", str(grader.get("name") or grader["type"]))[:64]
+    return Evaluator(name, None, ComposedTarget(grader))
 
 
 def _source(text: str) -> tuple[Path, str]:

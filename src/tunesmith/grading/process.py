@@ -17,7 +17,7 @@ from tunesmith.core.ports import GradingError
 from tunesmith.core.types import Score
 from tunesmith.grading.answers import Folder
 from tunesmith.grading.builtin import GRADERS
-from tunesmith.grading.evaluator import BuiltinTarget, Evaluator
+from tunesmith.grading.evaluator import BuiltinTarget, ComposedTarget, Evaluator
 from tunesmith.grading.sandbox import Level, Sandboxed, launch, python_folders
 from tunesmith.grading.verdict import as_score
 
@@ -196,6 +196,8 @@ def _readable(evaluator: Evaluator) -> list[Path]:
     if isinstance(target, BuiltinTarget):
         kinds = GRADERS[target.name].arguments()
         return [Path(value) for name, value in target.arguments.items() if kinds[name] is Folder]
+    if isinstance(target, ComposedTarget):
+        return []
     folder = target.path.parent
     broad = folder == Path.home() or len(folder.parts) <= 2
     return [] if broad else [folder]
@@ -215,6 +217,8 @@ def _target(evaluator: Evaluator, limits: Limits) -> dict[str, Any]:
         timed = "budget_s" in GRADERS[target.name].injected
         budget = {"budget_s": limits.timeout_s * SHARE_FOR_BUILTINS} if timed else {}
         return {"where": target.name, "name": target.name, "arguments": {**target.arguments, **budget}}
+    if isinstance(target, ComposedTarget):
+        return {"where": evaluator.name, "composed": target.grader}
     where = f"{target.path.name}::{target.function}"
     return {"where": where, "path": str(target.path), "source": target.source, "function": target.function}
 

@@ -26,6 +26,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from tunesmith.core.ports import GradingError
+from tunesmith.grading import composed
 from tunesmith.grading.builtin import GRADERS
 from tunesmith.grading.verdict import LABELS, MAX_TEXT, as_score
 
@@ -118,7 +119,11 @@ def _set_up(setup: dict[str, Any]) -> tuple[list[_Loaded], Reply]:
         try:
             graders.append(_load(target, modules))
         except BaseException as e:
-            detail = f"{e}" if isinstance(e, _NotDefined) else _trace(e, target.get("path", ""))
+            detail = (
+                f"{e}"
+                if isinstance(e, _NotDefined)
+                else _trace(e, target.get("path", composed.SOURCE if "composed" in target else ""))
+            )
             return [], {"failed": target["where"], "missing": isinstance(e, _NotDefined), "detail": detail}
     return graders, {"ready": True}
 
@@ -140,6 +145,8 @@ def _load(target: dict[str, Any], modules: dict[str, ModuleType]) -> _Loaded:
     """The function of one evaluator, with its arguments bound; a file is run once, under its real name."""
     if "name" in target:
         return _Loaded(partial(GRADERS[target["name"]].function, **target["arguments"]), "")
+    if "composed" in target:
+        return _Loaded(composed.build(target["composed"]), composed.SOURCE)
     path, name = target["path"], target["function"]
     if path not in modules:
         modules[path] = _run_file(path, target["source"], f"tunesmith_grader_{len(modules)}")

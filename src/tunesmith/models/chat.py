@@ -64,6 +64,15 @@ class ChatRenderer:
             return self.encode(self._join(messages)[0])
         return np.array(self._encode(self._render(messages, tools, ask=True)).ids, np.int32)
 
+    def prompt_text(self, messages: Messages, tools: Tools = ()) -> str:
+        """The text of ``prompt``."""
+        self._check(messages, tools)
+        return self._render(messages, tools, ask=True) if self.has_template else self._join(messages)[0]
+
+    def ended_text(self, messages: Messages, tools: Tools = ()) -> str:
+        """The text of a conversation that nobody goes on with."""
+        return self._render(messages, tools, ask=False) if self.has_template else self._join(messages)[0]
+
     def conversation(self, messages: Messages, tools: Tools = ()) -> tuple[Ints, Floats]:
         """[L] ids of a whole conversation and [L] weights: a message's weight on what the assistant wrote, else 0.
 
@@ -91,6 +100,14 @@ class ChatRenderer:
     def decode(self, tokens: Ints | Sequence[int]) -> str:
         """The text of sampled ids, special tokens left out and spaces as they are."""
         return self.backend.decode([int(t) for t in tokens], skip_special_tokens=True)  # type: ignore[no-any-return]
+
+    def spell(self, tokens: Ints | Sequence[int]) -> str:
+        """The text of sampled ids, special tokens by their names: as the template writes them."""
+        return self.backend.decode([int(t) for t in tokens], skip_special_tokens=False)  # type: ignore[no-any-return]
+
+    def inner(self, text: str) -> Ints:
+        """[L] ids of a text in the middle of a conversation."""
+        return np.array(self._encode(text).ids, np.int32)
 
     def piece(self, token: int) -> str:
         """The text of one id inside a text, special tokens by their name; part of a character is U+FFFD."""
@@ -168,7 +185,7 @@ class ChatRenderer:
         """Characters up to and with the token that ends the turn: the first one after the message's content."""
         content = _content(message).strip()
         after = turn.find(content) + len(content) if content in turn else 0
-        ends = [at + len(stop) for stop in self._stop_texts if (at := turn.find(stop, after)) >= 0]
+        ends = [at + len(stop) for stop in self.stop_texts if (at := turn.find(stop, after)) >= 0]
         return min(ends, default=len(turn))
 
     def _continued(self, messages: Messages, tools: Tools, asked: str, text: str) -> str:
@@ -241,17 +258,18 @@ class ChatRenderer:
             self.stop_ids = (*self.stop_ids, ids[0])
 
     @cached_property
-    def _stop_texts(self) -> list[str]:
+    def stop_texts(self) -> list[str]:
+        """What ends a turn, as the template writes it."""
         return [token for i in self.stop_ids if (token := self.backend.id_to_token(i))]
 
     @cached_property
     def _end_text(self) -> str:
         """What closes an assistant message that no template closes."""
         own = self.tokenizer.eos_token
-        return own if own in self._stop_texts else next(iter(self._stop_texts), "")
+        return own if own in self.stop_texts else next(iter(self.stop_texts), "")
 
     def _stops(self, turn: str) -> bool:
-        return turn.endswith(tuple(self._stop_texts)) or not self._stop_texts
+        return turn.endswith(tuple(self.stop_texts)) or not self.stop_texts
 
     def _encode(self, text: str) -> Any:
         """Without added special tokens, never cut or padded."""

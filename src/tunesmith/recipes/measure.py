@@ -35,8 +35,8 @@ def describe(groups: Sequence[Group], room: str) -> Metrics:
         f"{room}/repetition_mean": fmean(_repetition(r) for r in rollouts),
         f"{room}/distinct_share": len({r.text for r in rollouts}) / len(rollouts),
         f"{room}/top_text_share": max(Counter(r.text for r in rollouts).values()) / len(rollouts),
-        f"{room}/entropy": -fmean(float(s.logprobs[s.sampled].mean()) for r in rollouts for s in r.segments),
-    }
+        f"{room}/entropy": _entropy(rollouts),
+    } | _turns(rollouts, room)
     if scores:
         rewards = [s.reward for s in scores]
         out |= {f"{room}/reward_mean": fmean(rewards), f"{room}/reward_std": pstdev(rewards)}
@@ -93,6 +93,20 @@ def _scored(group: Group) -> list[tuple[str, float]]:
     return [(r.text, r.score.reward) for r in group.rollouts if r.score is not None]
 
 
+def _entropy(rollouts: Sequence[Rollout]) -> float:
+    surprises = [-float(s.logprobs[s.sampled].mean()) for r in rollouts for s in r.segments]
+    return fmean(surprises) if surprises else 0.0
+
+
+def _turns(rollouts: Sequence[Rollout], room: str) -> Metrics:
+    """Of rollouts in which the policy was asked more than once: how often, and how often its history was rewritten."""
+    turns = [sum(int(np.diff(s.sampled, prepend=False)[s.sampled].sum()) for s in r.segments) for r in rollouts]
+    if max(turns) < 2:
+        return {}
+    rewrites = sum(max(0, len(r.segments) - 1) for r in rollouts)
+    return {f"{room}/turns_mean": fmean(turns), f"{room}/rewrites": float(rewrites)}
+
+
 def _has_signal(group: Group) -> bool:
     rewards = [reward for _, reward in _scored(group)]
     return len(rewards) > 1 and max(rewards) != min(rewards)
@@ -104,7 +118,7 @@ def _length(rollout: Rollout) -> int:
 
 def _repetition(rollout: Rollout) -> float:
     """Share of the sampled 4-grams that occurred before in the same attempt."""
-    tokens: Ints = np.concatenate([s.tokens[s.sampled] for s in rollout.segments])
+    tokens: Ints = np.concatenate([np.zeros(0, np.int32), *(s.tokens[s.sampled] for s in rollout.segments)])
     grams = [tuple(tokens[i : i + 4]) for i in range(len(tokens) - 3)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tunesmith.core.ports import Weights
-from tunesmith.core.types import Completion, Floats, Ints, NewToken, Routes, StopReason
+from tunesmith.core.errors import UserError
+from tunesmith.core.ports import Form, Weights
+from tunesmith.core.types import Bools, Completion, Floats, Ints, NewToken, Routes, StopReason
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.lora import Adapter
 from tunesmith.models.moe import Routing
+from tunesmith.rollout.begun import encode_begun
 from tunesmith.rollout.cache import Block
 from tunesmith.rollout.decode import CachedAttention, Layout
 from tunesmith.rollout.draw import Drawing, streams, uniforms
@@ -26,18 +28,28 @@ class _Row:
     prompt: Prompt
     candidate: int
     stream: np.uint64
+    form: Form | None = None
+    """How far it is in what it has to look like."""
     tokens: list[int] = field(default_factory=list)
+    """All that comes after its prompt: what was begun before, then what is drawn."""
     logprobs: list[float] = field(default_factory=list)
     sampling_logprobs: list[float] = field(default_factory=list)
     likeliest: list[tuple[Ints, Floats]] = field(default_factory=list)
     routes: list[Routes] = field(default_factory=list)
     """[1, sparse layers, k] of each of its tokens that has been fed in, where they were asked for."""
 
+    @property
+    def drawn(self) -> list[int]:
+        """Its own tokens."""
+        begun = self.request.params.begun
+        return self.tokens[begun:] if begun else self.tokens
+
     def ended(self) -> StopReason | None:
         """Why it needs no further token."""
-        if self.request.stops.end(self.tokens):
+        drawn = self.drawn
+        if self.request.stops.end(drawn):
             return "stop"
-        return "length" if len(self.tokens) >= self.request.params.max_tokens else None
+        return "length" if len(drawn) >= self.request.params.max_tokens else None
 
     def newest(self, stop: StopReason | None) -> NewToken:
         ids, nats = self.likeliest[-1] if self.likeliest else (None, None)
@@ -46,7 +58,7 @@ class _Row:
     def completion(self, stop: StopReason, version: int) -> Completion:
         ids, nats = zip(*self.likeliest, strict=True) if self.likeliest else (None, None)
         return Completion(
-            np.array(self.tokens, np.int32),
+            np.array(self.drawn, np.int32),
             np.array(self.logprobs, np.float32),
             np.array(self.sampling_logprobs, np.float32),
             stop,
@@ -84,6 +96,9 @@ class Batch:
     def abort(self, request: Request) -> None:
         """Forget a request that nobody waits for; its rows give their room to others."""
         self.requests.pop(request)
+        self._drop(request)
+
+    def _drop(self, request: Request) -> None:
         if request in self._waiting:
             self._waiting.remove(request)
         for row in [r for r in self._rows if r.request is request]:
@@ -108,14 +123,35 @@ class Batch:
         if not begun:
             return []
         new = list(dict.fromkeys(request for request, _ in begun if request not in self._held))
-        self._held |= zip(new, self._prompts.hold([(r.prompt, r.params.routing) for r in new]), strict=True)
+        self._held |= zip(new, self._prompts.hold([(_first(r), r.params.routing) for r in new]), strict=True)
         rows = [
-            _Row(request, self._held[request], i, streams(request.params.seed, np.array([i]))[0])
+            _Row(
+                request,
+                self._held[request],
+                i,
+                streams(request.params.seed, np.array([i]))[0],
+                None if request.form is None else request.form(),
+            )
             for request, i in begun
         ]
         self._rows += rows
         self._changed()
-        return self._take(rows, torch.cat([r.prompt.first for r in rows]), self._drawing_of(rows))
+        return self._take(rows, torch.cat(self._logits_of(rows)), self._drawing_of(rows))
+
+    def _logits_of(self, rows: Sequence[_Row]) -> list[Tensor]:
+        """[1, V] logits before the first draw of rows that were just added at the end."""
+        first = len(self._rows) - len(rows)
+        going_on = [(i, row) for i, row in enumerate(rows) if row.request.params.begun]
+        logits = [row.prompt.first for row in rows]
+        if not going_on:
+            return logits
+        for _, row in going_on:
+            row.tokens = row.request.prompt[-row.request.params.begun :].tolist()
+        self._own.reserve(len(self._rows), max(len(row.tokens) for _, row in going_on) + 1)
+        given = [(first + i, row.prompt.tokens, np.array(row.tokens, np.int32)) for i, row in going_on]
+        for (i, _), after in zip(going_on, encode_begun(self.model, self.adapter, self._own, given), strict=True):
+            logits[i] = after
+        return logits
 
     def _begun(self) -> list[tuple[Request, int]]:
         """(request, candidate) for as many rows as are free, in the order of arrival."""
@@ -152,12 +188,15 @@ class Batch:
 
     def _take(self, rows: Sequence[_Row], logits: Tensor, drawing: Drawing) -> list[Request]:
         """Draw a token for each of rows and let finished rows go."""
-        index = np.array([len(r.tokens) for r in rows], np.uint64)
+        allowed = _allowed(rows)
+        index = np.array([len(r.drawn) for r in rows], np.uint64)
         uniform = uniforms(np.array([r.stream for r in rows], np.uint64), index)
-        drawn = drawing.draw(logits, torch.from_numpy(uniform).to(logits.device))
+        drawn = drawing.draw(logits, torch.from_numpy(uniform).to(logits.device), allowed)
         columns = (drawn.tokens.tolist(), drawn.logprobs.tolist(), drawn.sampling_logprobs.tolist())
         ended: list[tuple[_Row, StopReason]] = []
         for i, (row, token, logprob, sampling) in enumerate(zip(rows, *columns, strict=True)):
+            if row.request.error is not None:
+                continue
             row.tokens.append(token)
             row.logprobs.append(logprob)
             row.sampling_logprobs.append(sampling)
@@ -165,9 +204,14 @@ class Batch:
                 row.likeliest.append(drawn.likeliest[i])
             if (reason := row.ended()) is not None:
                 ended.append((row, reason))
+            elif row.form is not None:
+                row.form.take(token)
             if row.request.on_token is not None:
                 row.request.on_token(row.newest(reason))
-        return self._leave(ended)
+        broken = list(dict.fromkeys(row.request for row in rows if row.request.error is not None))
+        for request in broken:
+            self._drop(request)
+        return self._leave(ended) + broken
 
     def _leave(self, ended: Sequence[tuple[_Row, StopReason]]) -> list[Request]:
         """Record finished rows; returns the requests that have no other."""
@@ -196,3 +240,20 @@ class Batch:
 
     def _changed(self) -> None:
         self._layout = self._drawing = None
+
+
+def _first(request: Request) -> Ints:
+    """The prompt before anything was begun."""
+    return request.prompt[: len(request.prompt) - request.params.begun]
+
+
+def _allowed(rows: Sequence[_Row]) -> dict[int, Bools]:
+    """Number of a row that has to look like something -> [V] what it may draw; one that can't be told fails alone."""
+    found: dict[int, Bools] = {}
+    for i, row in enumerate(rows):
+        if row.form is not None:
+            try:
+                found[i] = row.form.allowed()
+            except UserError as e:
+                row.request.error = e
+    return found

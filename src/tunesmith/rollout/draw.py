@@ -1,6 +1,6 @@
-"""Drawing a token from logits: temperature, then top-k, then top-p, with a stream of numbers per candidate."""
+"""Drawing a token from logits: temperature, then grammar, top-k and top-p, with a stream of numbers per candidate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tunesmith.core.types import Floats, Ints, SamplingParams
+from tunesmith.core.types import Bools, Floats, Ints, SamplingParams
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -38,7 +38,7 @@ class Drawn:
     logprobs: Tensor
     """Nats, of the softmax at the temperature over the whole vocabulary."""
     sampling_logprobs: Tensor
-    """Nats, of what was left after top-k and top-p."""
+    """Nats, of what was left after the grammar, top-k and top-p."""
     likeliest: dict[int, tuple[Ints, Floats]]
     """By the number of a row that asked for them: [k] likeliest ids and their nats, of the softmax of ``logprobs``."""
 
@@ -54,23 +54,31 @@ class Drawing:
         self._cuts = _alike([_kept(p, vocab) for p in params], device)
         self._tops = _alike([p.top_logprobs for p in params], device)
 
-    def draw(self, logits: Tensor, uniform: Tensor) -> Drawn:
+    def draw(self, logits: Tensor, uniform: Tensor, allowed: Mapping[int, Bools] | None = None) -> Drawn:
         """One token per row by the inverse of the cumulative distribution, in float64.
 
         Args:
             logits: [R, V] float32.
             uniform: [R] float64 in [0, 1).
+            allowed: number of a row -> [V] the tokens it may draw, where it may not draw all.
         """
         scaled = logits / self._temperature
         logp = scaled - scaled.logsumexp(-1, keepdim=True)  # as the trainer computes it
+        if allowed:
+            tokens, _, cut = self._cut(_within(logp, allowed), uniform)
+            return Drawn(tokens, logp.gather(1, tokens[:, None])[:, 0], cut, self._likeliest(logp))
+        return Drawn(*self._cut(logp, uniform), self._likeliest(logp))
+
+    def _cut(self, logp: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(tokens, their entries in logp, their log-probabilities among those that were kept), [R] each."""
         if len(self._cuts) == 1:
             (keep,) = self._cuts
-            return Drawn(*_draw(logp, keep, self._top_p, uniform), self._likeliest(logp))
+            return _draw(logp, keep, self._top_p, uniform)
         tokens = torch.empty(len(logp), dtype=torch.int64, device=logp.device)
         whole, cut = torch.empty_like(logp[:, 0]), torch.empty_like(logp[:, 0])
         for keep, rows in self._cuts.items():
             tokens[rows], whole[rows], cut[rows] = _draw(logp[rows], keep, self._top_p[rows], uniform[rows])
-        return Drawn(tokens, whole, cut, self._likeliest(logp))
+        return tokens, whole, cut
 
     def _likeliest(self, logp: Tensor) -> dict[int, tuple[Ints, Floats]]:
         out: dict[int, tuple[Ints, Floats]] = {}
@@ -93,6 +101,19 @@ def _alike(values: Sequence[int], device: torch.device) -> dict[int, Tensor]:
     """[n] rows of each value."""
     column = torch.tensor(values, device=device)
     return {value: (column == value).nonzero()[:, 0] for value in sorted(set(values))}
+
+
+def _within(logp: Tensor, allowed: Mapping[int, Bools]) -> Tensor:
+    """[R, V] the same, but rows that may not draw all have the softmax over what they may: the others keep their bits.
+
+    It is normed before it becomes a mass, which what is allowed may have too little of to be a number.
+    """
+    rows = torch.tensor(list(allowed), device=logp.device)
+    may = torch.from_numpy(np.stack(list(allowed.values()))).to(logp.device)
+    inside = logp[rows].masked_fill(~may, -torch.inf)
+    out = logp.clone()
+    out[rows] = inside - inside.logsumexp(-1, keepdim=True)
+    return out
 
 
 def _draw(logp: Tensor, keep: int, top_p: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:

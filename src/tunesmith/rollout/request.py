@@ -1,9 +1,11 @@
 """What is asked of a sampler, refused before it meets anyone else's requests where it can't be answered."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tunesmith.core.errors import UserError
+from tunesmith.core.ports import Form
 from tunesmith.core.types import Completion, Ints, OnToken, SamplingParams
 from tunesmith.models.config import DecoderConfig
 from tunesmith.rollout.stops import Stops
@@ -22,6 +24,10 @@ class Request:
     stops: Stops
     on_token: OnToken | None = None
     """Hears of every token of every candidate."""
+    form: Callable[[], Form] | None = None
+    """The beginning of what a candidate has to look like; None where it may be any text."""
+    error: UserError | None = None
+    """Why it can't be finished."""
     begun: int = 0
     """Candidates that have their row, or had it."""
     done: dict[int, Completion] = field(default_factory=dict)
@@ -54,6 +60,8 @@ def check_request(prompt: Ints, params: SamplingParams, n: int, config: DecoderC
             f"Give 0 to {vocab}, the size of the vocabulary",
         ),
         ("stop", p.stop, all(p.stop), "Leave out the empty text, which ends everything"),
+        ("begun", p.begun, 0 <= p.begun < len(prompt), "Give fewer tokens than the prompt has"),
+        ("routing", p.routing, not (p.routing and p.begun), "Leave it out where a reply was begun"),
         ("routing", p.routing, not p.routing or config.moe is not None, "This model has no experts: leave it out"),
     )
     for where, value, good, mend in bounds:

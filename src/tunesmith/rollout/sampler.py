@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 
-from tunesmith.core.ports import Weights
+from tunesmith.core.errors import UserError
+from tunesmith.core.ports import Form, Weights
 from tunesmith.core.types import Completion, Floats, Ints, OnToken, PromptScores, PromptScoring, SamplingParams
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.lora import Adapter
@@ -19,15 +21,22 @@ class LocalSampler:
     """Samples from a decoder and, after ``load``, from a snapshot of an adapter on it."""
 
     def __init__(
-        self, model: Decoder, stop_ids: Iterable[int], decode: Callable[[Ints], str], max_rows: int = 96
+        self,
+        model: Decoder,
+        stop_ids: Iterable[int],
+        decode: Callable[[Ints], str],
+        max_rows: int = 96,
+        form: Callable[[str], Form] | None = None,
     ) -> None:
         """
         Args:
             stop_ids: ids that end a completion.
             decode: ids to text, for stop strings.
             max_rows: completions in flight; throughput only.
+            form: how a completion of a grammar begins; None where none is served.
         """
         self.model, self.stop_ids, self.decode, self.max_rows = model, frozenset(stop_ids), decode, max_rows
+        self._form = form
         self._weights = Weights("base", 0, None)
         self._batches: dict[int, Batch] = {}
         self._futures: dict[Request, asyncio.Future[None]] = {}
@@ -59,8 +68,9 @@ class LocalSampler:
                 model does not have, settings out of their range.
         """
         check_request(prompt, params, n, self.model.config)
-        ids = self.stop_ids if params.stop_ids is None else frozenset(params.stop_ids)
-        request = Request(prompt.astype(np.int32), params, n, Stops(ids, params.stop, self.decode), on_token)
+        ids = self.stop_ids if params.stop_ids is None or params.grammar else frozenset(params.stop_ids)
+        stops, form = Stops(ids, params.stop, self.decode), self._form_of(params)
+        request = Request(prompt.astype(np.int32), params, n, stops, on_token, form)
         batch, future = self._batch(), asyncio.get_running_loop().create_future()
         self._futures[request] = future
         batch.add(request)
@@ -88,6 +98,18 @@ class LocalSampler:
         scored[:1] = 0
         return scored
 
+    def _form_of(self, params: SamplingParams) -> Callable[[], Form] | None:
+        """
+        Raises:
+            UserError: a grammar that cannot be enforced, or a sampler that enforces none.
+        """
+        if not params.grammar:
+            return None
+        if self._form is None:
+            raise UserError("grammar", "is not enforced by this sampler", "Sample through a server")
+        self._form(params.grammar)
+        return partial(self._form, params.grammar)
+
     def _adapter(self) -> Adapter | None:
         return self._weights.payload if isinstance(self._weights.payload, Adapter) else None
 
@@ -111,7 +133,7 @@ class LocalSampler:
         """One token for every row; a batch that breaks takes with it the requests that it held, and no others."""
         try:
             for request in batch.step():
-                self._settle(request, None)
+                self._settle(request, request.error)
         except Exception as e:
             for request in list(batch.requests):
                 del batch.requests[request]

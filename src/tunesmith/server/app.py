@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from tunesmith import __version__
-from tunesmith.server import errors, files, hub, monitoring, request_ids, signed, web
+from tunesmith.server import errors, files, hub, monitoring, openapi, request_ids, signed, web
 from tunesmith.server.dialects import fireworks, openai, tinker, tunesmith
 from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
+from tunesmith.services.artefacts import open_artefacts
 from tunesmith.services.curves import Curves
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.deployments import Deployments
@@ -21,6 +22,7 @@ from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
 from tunesmith.services.keys import Keys
 from tunesmith.services.logins import Logins
+from tunesmith.services.mirror import Mirror
 from tunesmith.services.model_uploads import ModelUploads
 from tunesmith.services.records import Records
 from tunesmith.services.registry import Registry
@@ -31,6 +33,9 @@ from tunesmith.services.store import open_store
 from tunesmith.services.trainers import Trainers
 from tunesmith.services.tuned_models import TunedModels
 
+MOST_GRADER_RUNS = 2
+"""Graders that are tried out at once; more wait."""
+
 
 def create_app(settings: ServerSettings) -> FastAPI:
     """Everything that ``tunesmith serve`` answers.
@@ -39,7 +44,12 @@ def create_app(settings: ServerSettings) -> FastAPI:
     told to stop, for requests that wait for something.
     """
     app = FastAPI(
-        title="Tunesmith", version=__version__, openapi_url=None, redirect_slashes=False, lifespan=_services_running
+        title="Tunesmith",
+        version=__version__,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=_services_running,
+        generate_unique_id_function=openapi.operation_id,
     )
     store = open_store(settings.store_url)
     app.state.settings, app.state.store, app.state.stopping = settings, store, asyncio.Event()
@@ -59,13 +69,17 @@ def create_app(settings: ServerSettings) -> FastAPI:
         "models": app.state.model_uploads.upload,
     }
     app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
+    elsewhere = open_artefacts(settings.artefacts, settings.data_dir) if settings.artefacts else None
+    app.state.mirror = None if elsewhere is None else Mirror(store, elsewhere)
     app.state.logins, app.state.curves, app.state.errands = Logins(store), Curves(), Errands()
+    app.state.grader_runs = asyncio.Semaphore(MOST_GRADER_RUNS)
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
     app.add_middleware(request_ids.RequestIds)
     _include_dialects(app)
     app.include_router(files.router)
     app.include_router(signed.router)
+    openapi.install(app)
     app.include_router(web.router)
     # Last, because it lives at the root.
     app.include_router(hub.router)
@@ -90,6 +104,9 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     state.monitoring.watch(state.sessions.status)
     settings = state.settings
     workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url)
+    if state.mirror is not None:
+        await state.mirror.start()
+        state.monitoring.watch_artefacts(lambda: state.mirror.waiting)
     scheduler = Scheduler(state.jobs, workers, settings.max_running_jobs)
     await scheduler.start()
     state.evaluators.go_on()
@@ -98,4 +115,6 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     finally:
         state.evaluators.close()
         await asyncio.gather(scheduler.stop(), state.sessions.stop(), state.errands.stop())
+        if state.mirror is not None:
+            await state.mirror.stop()
         app.state.store.close()

@@ -4,11 +4,19 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from tunesmith.core.errors import UserError
+from tunesmith.core.errors import Denied, UserError
 from tunesmith.server.errors import refusal
-from tunesmith.services.keys import PREFIX, Keys
+from tunesmith.services.keys import PREFIX, Keys, Scope
 
 FIREWORKS = "fw_"
+ADMINISTER = ("/keys", "/apiKeys", "/secrets", "/users")
+"""In addresses that give or take rights."""
+INFER = (
+    *("/completions", "/asample", "/create_sampling_session", "/join_sampling_session", "/create_sampling_route"),
+    *("/create_session", "/session_heartbeat", "/finish", "/client/config", "/telemetry"),
+    *("/retrieve_future", "/retrieve_futures", "/cancel_future"),
+)
+"""Ends of addresses that a client needs who only samples."""
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tunesmith"'}
 
 
@@ -19,11 +27,24 @@ async def owner_of(request: Request) -> str:
         missing = UserError("x-api-key", "no key was sent", "Set TINKER_API_KEY, or make one: tunesmith keys create")
         raise refusal(401, missing, _CHALLENGE)
     keys: Keys = request.app.state.keys
-    owner = keys.owner_of(key)
-    if owner is None:
-        wrong = UserError("x-api-key", "unknown or revoked key", "Make another with: tunesmith keys create")
+    grant = keys.check(key)
+    if grant is None:
+        wrong = UserError("x-api-key", "unknown, revoked or expired key", "Make another with: tunesmith keys create")
         raise refusal(401, wrong, _CHALLENGE)
-    return owner
+    needed = scope_for(request.method, request.url.path)
+    if not grant.allows(needed):
+        problem = f"a key of the scope {grant.scope!r} may not do this, which needs {needed!r}"
+        raise Denied("x-api-key", problem, "Use another key, or make one with: tunesmith keys create --scope")
+    return grant.owner
+
+
+def scope_for(method: str, path: str) -> Scope:
+    """The scope that a request needs: by its method, and by the end of its address."""
+    if method in ("GET", "HEAD"):
+        return "read"
+    if any(word in path for word in ADMINISTER):
+        return "admin"
+    return "infer" if method == "POST" and path.endswith(INFER) else "train"
 
 
 def _key_of(request: Request) -> str:

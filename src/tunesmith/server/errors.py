@@ -12,16 +12,21 @@ from uuid import uuid4
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tunesmith.core.durable import is_disk_full
 from tunesmith.core.errors import Kind, UserError
 
 STATUS: dict[Kind, int] = {"invalid": 400, "not_found": 404, "conflict": 400, "denied": 403, "stopped": 400}
 LONGEST_DETAIL = 2000
 """Characters of a detail; what a client sent may be quoted in it, and may be long."""
 _REASONS = {404: "no such address", 405: "this address does not take {method}"}
+AWAY = (OperationalError, PoolTimeout)
+"""What a database raises that is locked, full, restarted or gone."""
 _log = logging.getLogger(__name__)
 
 
@@ -30,6 +35,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UserError, _refused)
     app.add_exception_handler(HTTPException, _by_status)
     app.add_exception_handler(RequestValidationError, _wrong_parameters)
+    for kind in (*AWAY, OSError):
+        app.add_exception_handler(kind, _by_circumstances)
     app.add_middleware(LastResort)
 
 
@@ -44,6 +51,20 @@ class Refused(HTTPException):
 def refusal(status: int, error: UserError, headers: Mapping[str, str] | None = None) -> Refused:
     """An error that is answered with a status of its own, for what is not about the request's content."""
     return Refused(status, error, headers or {})
+
+
+def circumstances(error: Exception) -> Refused:
+    """The refusal for what is neither the client's fault nor ours, and passes; another error is raised again."""
+    if isinstance(error, AWAY):
+        cause = getattr(error, "orig", None) or error
+        _log.warning("the database does not answer: %s", str(cause).strip().partition("\n")[0])
+        away = UserError("database", "does not answer", "Send the request again in a moment")
+        return refusal(503, away, {"Retry-After": "1"})
+    if isinstance(error, OSError) and is_disk_full(error):
+        _log.warning("the disk is full: %s", error)
+        full = UserError("disk", "is full", "Free some space on the server, then send the request again")
+        return refusal(507, full, {"Retry-After": "60", "x-should-retry": "false"})
+    raise error
 
 
 def detail(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -87,6 +108,10 @@ async def _by_status(request: Request, error: Exception) -> Response:
     return detail(error.status_code, text, error.headers)
 
 
+async def _by_circumstances(request: Request, error: Exception) -> Response:
+    return await _by_status(request, circumstances(error))
+
+
 async def _wrong_parameters(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError), "registered for RequestValidationError"
     return detail(400, str(explain(error, "request")))
@@ -101,6 +126,10 @@ class LastResort:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if "\0" in scope["path"]:
+            # No name has one, and the system's calls for files raise at it.
+            await detail(404, "address: has a NUL in it. Leave it out")(scope, receive, send)
             return
         begun = False
 

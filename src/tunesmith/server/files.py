@@ -1,5 +1,6 @@
 """Files by a signed address: good for a day, readable without a key, in pieces (Range) where a client asks so."""
 
+import asyncio
 import hashlib
 import hmac
 import os
@@ -10,12 +11,23 @@ from time import time
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
+from starlette.types import Receive, Scope, Send
 
 from tunesmith.core.errors import NotFound, UserError
-from tunesmith.server.errors import refusal
+from tunesmith.server.errors import detail, refusal
 
 router = APIRouter()
 GOOD_FOR_SECONDS = 24 * 3600
+
+
+class StoredFile(FileResponse):
+    """A file that another request may delete just now: 404 then, as a moment later."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if await asyncio.to_thread(Path(self.path).is_file):
+            await super().__call__(scope, receive, send)
+        else:
+            await detail(404, "file: was deleted meanwhile. Look what there is")(scope, receive, send)
 
 
 def expiry() -> int:
@@ -43,7 +55,7 @@ async def get_file(request: Request, until: int, signature: str, relative: str) 
     file = (folder / relative).resolve()
     if not file.is_relative_to(folder) or not file.is_file():
         raise NotFound(relative, "no such file", "Ask for the addresses again")
-    return FileResponse(file)
+    return StoredFile(file)
 
 
 def sign(secret: bytes, signed: str, until: int) -> str:

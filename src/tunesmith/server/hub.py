@@ -107,7 +107,8 @@ def _open(request: Request, kind: Kind, org: str, name: str) -> Repo:
 
 def _absent(code: str, error: NotFound) -> HTTPException:
     """404 as Hugging Face's clients know it: they tell a missing file from a missing repository by the header."""
-    said = str(error).encode("ascii", "replace").decode().replace("\n", " ").replace("\r", " ")
+    # The name is quoted in it: what cannot stand in a header would break the answer off.
+    said = "".join(c if " " <= c <= "~" else "?" for c in str(error))
     return refusal(404, error, {"X-Error-Code": code, "X-Error-Message": said[:500]})
 
 

@@ -5,6 +5,7 @@ from time import perf_counter
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -63,6 +64,11 @@ class Monitoring:
     def watch(self, status: Status) -> None:
         """Show what the sessions say of themselves: all of it in the status, ``OF_SESSIONS`` in the metrics."""
         self._status = status
+
+    def watch_artefacts(self, waiting: Callable[[], int]) -> None:
+        """Count finished folders that are not in the artefact store yet; a server without one has no such metric."""
+        text = "Finished folders that are not in the artefact store yet."
+        Gauge("tunesmith_artefacts_waiting", text, registry=self._registry).set_function(waiting)
 
     def sessions(self) -> Mapping[str, Any]:
         """What the sessions say now; empty before they are watched."""
@@ -137,7 +143,7 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Needs a key unless the server is bound to loopback."""
     settings: ServerSettings = request.app.state.settings

@@ -19,6 +19,8 @@ class ServerSettings:
     port: int = 8000
     database_url: str = ""
     """Empty for the file in data_dir."""
+    artefacts: str = ""
+    """Where copies of finished models, datasets and jobs go: a folder or ``s3://bucket/prefix``; empty for nowhere."""
     max_body_bytes: int = 256 << 20
     """Largest request body, after decompression."""
     max_dataset_bytes: int = MAX_BYTES

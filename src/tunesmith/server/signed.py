@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from fastapi import APIRouter, Request
 
 from tunesmith.core.errors import UserError
+from tunesmith.server import openapi
 from tunesmith.server.errors import refusal
 from tunesmith.server.files import expiry, secret_of, sign
 
@@ -44,7 +45,7 @@ def upload_link(request: Request, kind: str, owner: str, name: str, filename: st
     return f"{str(request.base_url).rstrip('/')}/tunesmith/v1/uploads/{until}/{signed}/{told}"
 
 
-@router.put("/tunesmith/v1/uploads/{until}/{signed}/{told}")
+@router.put("/tunesmith/v1/uploads/{until}/{signed}/{told}", openapi_extra=openapi.BYTES)
 async def put_file(request: Request, until: int, signed: str, told: str) -> dict[str, Any]:
     """Take the file; a second upload replaces the first."""
     wanted = sign(secret_of(request), f"PUT:{told}", until)

@@ -211,7 +211,7 @@ class Datasets:
         if states:
             those = those.where(DatasetRow.state.in_(states))
         by = DatasetRow.created_at.desc() if newest_first else DatasetRow.created_at
-        with self._store.begin() as db:
+        with self._store.read() as db:
             total = db.scalar(select(func.count()).select_from(those.subquery())) or 0
             rows = db.scalars(those.order_by(by, DatasetRow.id).limit(limit).offset(offset))
             return [_shown(row) for row in rows], total
@@ -280,7 +280,7 @@ class Datasets:
 
     def sweep(self) -> None:
         """Remove files that no row names: of uploads that a crash cut short. For when nothing is being uploaded."""
-        with self._store.begin() as db:
+        with self._store.read() as db:
             named = set(db.scalars(select(DatasetRow.key)))
         for folder in self._folder.glob("*"):
             if folder.name not in named:
@@ -302,7 +302,7 @@ class Datasets:
 
     def _row(self, owner: str, dataset_id: str) -> DatasetRow:
         check_id(dataset_id)
-        with self._store.begin() as db:
+        with self._store.read() as db:
             row = db.get(DatasetRow, (owner, dataset_id))
         if row is None:
             raise _absent(dataset_id)

@@ -119,7 +119,7 @@ class Deployments:
         Raises:
             NotFound: the owner has none of that id.
         """
-        with self._store.begin() as db:
+        with self._store.read() as db:
             row = db.get(DeploymentRow, (owner, deployment_id)) if deployment_id.isprintable() else None
         if row is None or (row.deleted_at and not deleted):
             raise NotFound(deployment_id[:100], "no such deployment", "Create it first")
@@ -133,7 +133,7 @@ class Deployments:
         if not deleted:
             those = those.where(DeploymentRow.deleted_at.is_(None))
         newest = those.order_by(DeploymentRow.created_at.desc(), DeploymentRow.id)
-        with self._store.begin() as db:
+        with self._store.read() as db:
             total = db.scalar(select(func.count()).select_from(those.subquery())) or 0
             return db.scalars(newest.limit(limit).offset(offset)).all(), total
 
@@ -228,7 +228,7 @@ class Deployments:
         Raises:
             NotFound: the owner has no deployed model of that id.
         """
-        with self._store.begin() as db:
+        with self._store.read() as db:
             row = db.get(DeployedModelRow, (owner, loaded_id)) if loaded_id.isprintable() else None
         if row is None:
             raise NotFound(loaded_id[:100], "no such deployed model", "Load a model on a deployment first")
@@ -236,7 +236,7 @@ class Deployments:
 
     def all_loaded(self, owner: str, deployment_id: str | None = None) -> Sequence[DeployedModelRow]:
         """Newest first."""
-        with self._store.begin() as db:
+        with self._store.read() as db:
             return db.scalars(_on(owner, deployment_id).order_by(DeployedModelRow.created_at.desc())).all()
 
     def change_loaded(self, owner: str, loaded_id: str, default: bool, asked: Mapping[str, Any]) -> DeployedModelRow:

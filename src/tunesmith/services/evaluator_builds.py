@@ -6,13 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tunesmith.core.durable import new_folder
+from tunesmith.core.archives import unpack
 from tunesmith.core.errors import UserError
 from tunesmith.grading.projects import manifest
 from tunesmith.grading.projects.manifest import Project, Traits, parse_entry
@@ -65,23 +63,14 @@ async def _traits(project: Project, secrets: Mapping[str, str]) -> Traits:
 
 def _unpacked(upload: Path, source: Path) -> Path:
     """The folder where the project begins: inside the one folder of an archive that has one."""
-    with new_folder(source) as folder:
-        if upload.suffix == ".py":
-            shutil.copyfile(upload, folder / upload.name)
-        else:
-            _unpack(upload, folder)
+    shutil.rmtree(source, ignore_errors=True)
+    if upload.suffix == ".py":
+        source.mkdir()
+        shutil.copyfile(upload, source / upload.name)
+    else:
+        unpack(upload, source)
     inside = list(source.iterdir())
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else source
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as e:
-        raise UserError(
-            archive.name, f"cannot be unpacked: {e}", "Upload a .tar.gz of the project, or one .py file"
-        ) from None
 
 
 def _requirements(root: Path) -> str:
@@ -100,7 +89,7 @@ def _environment(requirements: str, environments: Path, say: Say) -> Path:
     """The Python that has them; our own where there are none. What we have installed ourselves is seen through."""
     if not requirements:
         return Path(sys.executable)
-    digest = hashlib.sha256(f"{sys.version}\n{requirements}".encode()).hexdigest()[:24]
+    digest = environment_name(requirements)
     final = environments / digest
     python = final / "bin" / "python"
     if python.is_file():
@@ -115,6 +104,11 @@ def _environment(requirements: str, environments: Path, say: Say) -> Path:
     return python
 
 
+def environment_name(requirements: str) -> str:
+    """Of the folder in which requirements are installed: the same for the same."""
+    return hashlib.sha256(f"{sys.version}\n{requirements}".encode()).hexdigest()[:24]
+
+
 def _install(requirements: str, folder: Path, say: Say) -> None:
     _run((sys.executable, "-m", "venv", "--without-pip", str(folder)), say)
     site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
@@ -123,7 +117,10 @@ def _install(requirements: str, folder: Path, say: Say) -> None:
     wanted = folder / "requirements.txt"
     wanted.write_text(requirements + "\n", "utf-8")
     pip = (sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"))
-    _run((*pip, "install", "--no-input", "--disable-pip-version-check", "-q", "-r", str(wanted)), say)
+    _run(
+        (*pip, "install", "--no-input", "--disable-pip-version-check", "--no-warn-conflicts", "-q", "-r", str(wanted)),
+        say,
+    )
 
 
 def _run(command: tuple[str, ...], say: Say) -> None:

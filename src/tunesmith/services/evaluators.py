@@ -180,7 +180,7 @@ class Evaluators:
 
     def go_on(self) -> None:
         """Take up the builds that the end of a server cut short, and remove what no row names. At a server's start."""
-        with self._store.begin() as db:
+        with self._store.read() as db:
             rows = db.scalars(select(EvaluatorRow)).all()
         named = {row.key for row in rows}
         for folder in self._folder.glob("*"):
@@ -205,7 +205,7 @@ class Evaluators:
         if states:
             those = those.where(EvaluatorRow.state.in_(states))
         by = EvaluatorRow.created_at.desc() if newest_first else EvaluatorRow.created_at
-        with self._store.begin() as db:
+        with self._store.read() as db:
             total = db.scalar(select(func.count()).select_from(those.subquery())) or 0
             rows = db.scalars(those.order_by(by, EvaluatorRow.id).limit(limit).offset(offset))
             return [_shown(row) for row in rows], total
@@ -316,7 +316,7 @@ class Evaluators:
 
     def _row(self, owner: str, evaluator_id: str) -> EvaluatorRow:
         check_id(evaluator_id)
-        with self._store.begin() as db:
+        with self._store.read() as db:
             row = db.get(EvaluatorRow, (owner, evaluator_id))
         if row is None:
             raise _absent(evaluator_id)
@@ -331,7 +331,7 @@ class Evaluators:
     def _free(self, owner: str, evaluator_id: str) -> None:
         """Refuse where a job that has not ended needs the evaluator as it is."""
         those = select(JobRow).where(JobRow.owner == owner, JobRow.state.not_in(ENDED))
-        with self._store.begin() as db:
+        with self._store.read() as db:
             users = [row.name for row in db.scalars(those) if row.settings.get("evaluator") == PREFIX + evaluator_id]
         if users:
             raise Conflict(evaluator_id, f"is used by the job {users[0]}", "Wait until the job ends, or cancel it")

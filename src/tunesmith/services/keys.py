@@ -4,18 +4,26 @@ import hashlib
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from hmac import compare_digest
+from typing import Literal, cast, get_args
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import String, bindparam, func, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from tunesmith.core.errors import NotFound, UserError
-from tunesmith.services.store import Base, Store, utc_now
+from tunesmith.core.errors import NotFound, UserError, unknown
+from tunesmith.services.store import Base, Store, as_text, utc_now
 
 PREFIX = "tml-"
 """Clients of the Training API refuse keys that begin otherwise."""
 SHOWN = len(PREFIX) + 4
+Scope = Literal["read", "infer", "train", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+"""What a key may do; each includes those before it."""
+MOST_DAYS = 3650
 USE_NOTED_EVERY = timedelta(minutes=1)
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 
@@ -32,9 +40,23 @@ class KeyRow(Base):
     created_at: Mapped[str]
     last_used_at: Mapped[str | None]
     revoked_at: Mapped[str | None]
+    scope: Mapped[str] = mapped_column(String(8), default="admin")
+    expires_at: Mapped[str | None]
 
 
-_OWNER_OF = select(KeyRow.owner, KeyRow.revoked_at, KeyRow.last_used_at).where(KeyRow.hash == bindparam("hash"))
+_COLUMNS = (KeyRow.owner, KeyRow.scope, KeyRow.expires_at, KeyRow.revoked_at, KeyRow.last_used_at, KeyRow.hash)
+_WITH_HASH = select(*_COLUMNS).where(KeyRow.hash == bindparam("hash"))
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a good key allows."""
+
+    owner: str
+    scope: Scope
+
+    def allows(self, needed: "Scope") -> bool:
+        return SCOPES.index(self.scope) >= SCOPES.index(needed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +73,11 @@ class KeyInfo:
     last_used_at: str | None
     """UTC, RFC 3339, to the minute; None before the first use."""
     revoked_at: str | None
-    """UTC, RFC 3339; None while the key is good."""
+    """UTC, RFC 3339; None while the key is not revoked."""
+    scope: str
+    """read, infer, train or admin."""
+    expires_at: str | None
+    """UTC, RFC 3339; None for a key without an end."""
 
 
 class Keys:
@@ -61,17 +87,26 @@ class Keys:
         self._store = store
         store.create_tables()
 
-    def create(self, owner: str = "default", name: str = "") -> str:
+    def create(self, owner: str = "default", name: str = "", *, scope: str = "admin", days: float | None = None) -> str:
         """A new key in plain text: ``tml-`` and 43 characters of A-Z, a-z, 0-9, ``-`` and ``_`` (256 random bits).
 
+        Args:
+            scope: what it may do, one of ``SCOPES``.
+            days: how long it is good; None for ever.
+
         Raises:
-            UserError: an owner of other characters than letters, digits and ``._@+-``, or a name over 200 characters.
+            UserError: an owner of other characters than letters, digits and ``._@+-``, a name over 200 characters, an
+                unknown scope, or no days.
         """
         check_owner(owner)
+        if scope not in SCOPES:
+            raise unknown("scope", scope, SCOPES)
+        if days is not None and not 0 < days <= MOST_DAYS:
+            raise UserError("days", f"cannot be {days:g}", f"Give more than 0 and at most {MOST_DAYS:,}")
         if len(name) > 200 or not name.isprintable():
             raise UserError("name", "is not one line of up to 200 characters", "Give a shorter one")
         with self._store.begin() as session:
-            return _add(session, owner, name)
+            return _add(session, owner, name, scope, days)
 
     def create_first(self) -> str | None:
         """A key for the default owner where none was ever made, else None."""
@@ -81,26 +116,38 @@ class Keys:
             return _add(session, "default", "first")
 
     def owner_of(self, key: str) -> str | None:
-        """Whose key it is; None for one that was never made or is revoked. Notes the use, once a minute at most."""
-        found = self._store.rows(_OWNER_OF, hash=_hash(key))
-        owner, revoked, used = found[0] if found else (None, None, None)
-        if owner is None or revoked is not None:
+        """Whose key it is, if it is good and may do everything; else None."""
+        grant = self.check(key)
+        return grant.owner if grant is not None and grant.allows("admin") else None
+
+    def check(self, key: str) -> Grant | None:
+        """What a key allows; None for one that was never made, is revoked or has expired.
+
+        Notes the use, once a minute at most.
+        """
+        hashed = _hash(key)
+        found = self._store.rows(_WITH_HASH, hash=hashed)
+        if not found:
+            return None
+        owner, scope, expires, revoked, used, known = found[0]
+        if not compare_digest(known, hashed) or revoked is not None or (expires is not None and expires <= utc_now()):
             return None
         now = datetime.now(UTC)
         if used is None or now - datetime.fromisoformat(used) >= USE_NOTED_EVERY:
-            with self._store.begin() as session:
-                session.execute(update(KeyRow).where(KeyRow.hash == _hash(key)).values(last_used_at=utc_now()))
-        return owner
+            # Worth no waiting: the next use notes it.
+            with suppress(OperationalError), self._store.begin() as session:
+                session.execute(update(KeyRow).where(KeyRow.hash == hashed).values(last_used_at=utc_now()))
+        return Grant(owner, cast("Scope", scope))
 
     def find(self, key: str) -> KeyInfo | None:
         """What may be shown of a plain key; None when it was never made."""
-        with self._store.begin() as session:
+        with self._store.read() as session:
             row = _row_of(session, key)
             return None if row is None else _shown(row)
 
     def list(self) -> Sequence[KeyInfo]:
         """All keys, oldest first, revoked ones too."""
-        with self._store.begin() as session:
+        with self._store.read() as session:
             return [_shown(row) for row in session.scalars(select(KeyRow).order_by(KeyRow.created_at, KeyRow.id))]
 
     def owners(self) -> set[str]:
@@ -132,8 +179,9 @@ def check_owner(owner: str) -> None:
         raise UserError("owner", f"cannot be {owner!r}", mend)
 
 
-def _add(session: Session, owner: str, name: str) -> str:
+def _add(session: Session, owner: str, name: str, scope: str = "admin", days: float | None = None) -> str:
     key = PREFIX + secrets.token_urlsafe(32)
+    ends = None if days is None else as_text(datetime.now(UTC) + timedelta(days=days))
     session.add(
         KeyRow(
             id=f"key-{secrets.token_hex(4)}",
@@ -142,6 +190,8 @@ def _add(session: Session, owner: str, name: str) -> str:
             hash=_hash(key),
             prefix=key[:SHOWN],
             created_at=utc_now(),
+            scope=scope,
+            expires_at=ends,
         )
     )
     return key
@@ -157,4 +207,4 @@ def _hash(key: str) -> str:
 
 
 def _shown(row: KeyRow) -> KeyInfo:
-    return KeyInfo(row.id, row.name, row.owner, row.prefix, row.created_at, row.last_used_at, row.revoked_at)
+    return KeyInfo(**{field.name: getattr(row, field.name) for field in fields(KeyInfo)})

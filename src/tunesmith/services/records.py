@@ -68,7 +68,7 @@ class Records:
 
     def find(self, owner: str, record_id: str) -> Record | None:
         """None where there is none of that id."""
-        with self._store.begin() as db:
+        with self._store.read() as db:
             row = db.get(RecordRow, (owner, self._collection, record_id)) if record_id.isprintable() else None
         return None if row is None else _shown(row)
 
@@ -85,7 +85,7 @@ class Records:
     def all(self, owner: str) -> Sequence[Record]:
         """Newest first."""
         those = select(RecordRow).where(RecordRow.owner == owner, RecordRow.collection == self._collection)
-        with self._store.begin() as db:
+        with self._store.read() as db:
             return [_shown(row) for row in db.scalars(those.order_by(RecordRow.created_at.desc(), RecordRow.id))]
 
     def change(self, owner: str, record_id: str, body: Mapping[str, Any]) -> Record:

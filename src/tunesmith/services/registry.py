@@ -99,7 +99,7 @@ class Registry:
         """
         if name == EMBEDDED:
             return self._embedded
-        with self._store.begin() as session:
+        with self._store.read() as session:
             # A database may refuse characters that no name has.
             row = session.get(RegisteredModelRow, name) if name.isprintable() else None
             if row is not None:
@@ -108,7 +108,7 @@ class Registry:
 
     def models(self) -> list[RegisteredModel]:
         """All models, the embedded one first, then by name."""
-        with self._store.begin() as session:
+        with self._store.read() as session:
             rows = session.scalars(select(RegisteredModelRow).order_by(RegisteredModelRow.name))
             return [self._embedded, *map(_model, rows)]
 

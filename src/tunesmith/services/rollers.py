@@ -1,18 +1,22 @@
 """Who makes a job's attempts: what its evaluator asks for, a single reply to be graded or a user's whole project."""
 
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
-from tunesmith.core.ports import Renderer, Roller, Sampler
+from tunesmith.core.ports import Roller
 from tunesmith.grading import grader_of
+from tunesmith.grading.projects import manifest
+from tunesmith.grading.projects.manifest import PROJECT
 from tunesmith.rollout.collect import SingleTurn
+from tunesmith.services.engine import Engine
+from tunesmith.services.project_roller import ProjectRoller
 from tunesmith.spec import RftSpec
 
 
 @asynccontextmanager
-async def roller_of(
-    spec: RftSpec, sampler: Sampler, renderer: Renderer, secrets: Mapping[str, str] | None = None
-) -> AsyncIterator[Roller]:
+async def roller_of(spec: RftSpec, engine: Engine, secrets: Mapping[str, str] | None = None) -> AsyncIterator[Roller]:
     """The roller of a spec, for the length of a block.
 
     Args:
@@ -21,6 +25,16 @@ async def roller_of(
     Raises:
         UserError: the evaluator cannot be read or loaded.
     """
-    pool = grader_of(spec)
+    evaluator = spec.evaluator
+    if isinstance(evaluator, str) and evaluator.startswith(PROJECT):
+        project = manifest.read(Path(evaluator.removeprefix(PROJECT)))
+        if project.traits.kind == "test" or project.python != Path(sys.executable):
+            longest = min(spec.max_context_length, engine.model.config.max_positions)
+            given = (project, engine.sampler, engine.renderer, spec, longest, secrets or {})
+            async with ProjectRoller(*given) as roller:
+                yield roller
+            return
+        evaluator = f"{project.root / project.entry.file}::{project.entry.function}"
+    pool = grader_of(spec.model_copy(update={"evaluator": evaluator}))
     async with pool as grader:
-        yield SingleTurn(sampler, grader, renderer.decode)
+        yield SingleTurn(engine.sampler, grader, engine.renderer.decode)

@@ -96,7 +96,7 @@ class Secrets:
         Raises:
             NotFound: the owner has no secret of that id.
         """
-        with self._store.begin() as db:
+        with self._store.read() as db:
             row = db.get(SecretRow, (owner, secret_id)) if _ID.fullmatch(secret_id) else None
         if row is None:
             raise NotFound(secret_id[:128], "no such secret", "List the secrets to see those there are")
@@ -124,7 +124,7 @@ class Secrets:
         return self._open(self._of_owner(owner))
 
     def _of_owner(self, owner: str) -> Sequence[SecretRow]:
-        with self._store.begin() as db:
+        with self._store.read() as db:
             return db.scalars(select(SecretRow).where(SecretRow.owner == owner).order_by(SecretRow.key_name)).all()
 
     def _open(self, rows: Sequence[SecretRow], only: str | None = None) -> dict[str, str]:

@@ -80,7 +80,7 @@ def evaluate_model(name: str, settings: dict[str, Any]) -> Evaluation:
     prompts = prepare_rft(spec, engine.renderer, engine.model.config.max_positions)
 
     async def score() -> Any:
-        async with roller_of(spec, engine.sampler, engine.renderer) as roller:
+        async with roller_of(spec, engine) as roller:
             return await evaluate(spec, prompts.train, roller)
 
     metrics, log = asyncio.run(score())

@@ -1,5 +1,8 @@
 """The database: a file beside the data by default, PostgreSQL by URL. Each room keeps its own tables on ``Base``."""
 
+import asyncio
+import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -8,15 +11,20 @@ from typing import Any, TypeVarTuple
 
 from sqlalchemy import Connection, Engine, Row, Select, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from tunesmith.core.errors import UserError
 from tunesmith.services import migrations
 
-BUSY_MS = 15_000
+BUSY_MS = 3_000
 """How long a transaction waits for another process's before it fails."""
+BUSY_LOOP_MS = 500
+"""The same in a thread that runs an event loop, once a second: everybody waits with it."""
+POOL = {"pool_size": 10, "max_overflow": 40, "pool_timeout": 5.0}
+"""More connections than a server has threads, so that none waits for one while the database is busy."""
 FILE_NAME = "tunesmith.db"
+_READS = "tunesmith_reads"
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 
 Columns = TypeVarTuple("Columns")
@@ -31,6 +39,7 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reader = engine.execution_options(**{_READS: True})
 
     def create_tables(self) -> None:
         """Make the tables of ``Base`` that no revision makes yet."""
@@ -43,9 +52,15 @@ class Store:
         with Session(self._engine, expire_on_commit=False) as session, session.begin():
             yield session
 
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """One transaction that only reads: it waits for nobody, and nobody for it."""
+        with Session(self._reader, expire_on_commit=False) as session, session.begin():
+            yield session
+
     def rows(self, statement: Select[*Columns], **values: Any) -> Sequence[Row[*Columns]]:
         """Read columns, at a quarter of what a session costs: for what every request asks."""
-        with self._engine.begin() as connection:
+        with self._reader.begin() as connection:
             return connection.execute(statement, values).all()
 
     def close(self) -> None:
@@ -82,12 +97,14 @@ def open_engine(url: str) -> Engine:
     parsed = _parse(url)
     shown = parsed.render_as_string(hide_password=True)
     try:
-        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() == "postgresql")
+        is_server = parsed.get_backend_name() == "postgresql"
+        # What errors say goes to logs and rows, where no value of a row belongs.
+        engine = create_engine(parsed, pool_pre_ping=is_server, hide_parameters=True, **POOL)
     except ModuleNotFoundError as e:
         raise UserError(shown, f"the driver {e.name!r} is not installed", "pip install 'tunesmith[postgres]'") from None
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "begin", _Beginning())
     return engine
 
 
@@ -135,11 +152,45 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    """Ask for the right to write at once: one that reads first and writes later fails instead of waiting its turn."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+class _Beginning:
+    """Begins SQLite's transactions.
+
+    One that may write asks for that right at once: one that reads first and writes later fails instead of waiting its
+    turn.
+    """
+
+    def __init__(self) -> None:
+        self._refused_at = -math.inf
+        """When an event loop had waited in vain."""
+
+    def __call__(self, connection: Connection) -> None:
+        if connection.get_execution_options().get(_READS):
+            connection.exec_driver_sql("BEGIN")
+            return
+        in_loop = _runs_a_loop()
+        patience = BUSY_LOOP_MS if in_loop else BUSY_MS
+        if in_loop and time.monotonic() - self._refused_at < 1:
+            patience = 0
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={patience}")
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except OperationalError:
+            self._refused_at = time.monotonic() if in_loop else self._refused_at
+            raise
+
+
+def _runs_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def utc_now() -> str:
     """The time as rows hold it: UTC, RFC 3339, milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return as_text(datetime.now(UTC))
+
+
+def as_text(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

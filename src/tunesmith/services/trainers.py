@@ -65,7 +65,7 @@ class Trainers:
         Raises:
             NotFound: the owner has none of that id.
         """
-        with self._store.begin() as db:
+        with self._store.read() as db:
             row = db.get(TrainerRow, (owner, job))
         if row is None:
             raise NotFound(job, "no such trainer job", "Create it first")
@@ -84,7 +84,7 @@ class Trainers:
     def jobs(self, owner: str) -> Sequence[TrainerRow]:
         """Newest first."""
         newest = select(TrainerRow).where(TrainerRow.owner == owner).order_by(TrainerRow.created_at.desc())
-        with self._store.begin() as db:
+        with self._store.read() as db:
             return db.scalars(newest).all()
 
     def delete(self, owner: str, job: str) -> None:
@@ -103,5 +103,5 @@ class Trainers:
         own = select(TrainerSessionRow.session_id).where(
             TrainerSessionRow.owner == owner, TrainerSessionRow.trainer == job
         )
-        with self._store.begin() as db:
+        with self._store.read() as db:
             return db.scalars(own.order_by(TrainerSessionRow.begun_at)).all()

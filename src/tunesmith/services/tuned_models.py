@@ -149,7 +149,7 @@ class TunedModels:
         """(the owner's models, newest first; how many there are in all)."""
         mine = TunedModelRow.owner == owner
         newest = select(TunedModelRow).where(mine).order_by(TunedModelRow.created_at.desc(), TunedModelRow.name)
-        with self._store.begin() as db:
+        with self._store.read() as db:
             total = db.scalar(select(func.count()).select_from(TunedModelRow).where(mine)) or 0
             return [_model(row) for row in db.scalars(newest.limit(limit).offset(offset))], total
 

@@ -19,7 +19,8 @@ class RftSpec(TrainSpec):
     kind: Literal["rft"] = "rft"
     """Kind of job."""
     evaluator: str | list[str]
-    """Grader: `file.py::function` or a built-in, each optionally `=weight`; several make a weighted sum."""
+    """Grader: `file.py::function` or a built-in, each optionally `=weight`; several make a weighted sum. Alone:
+    `project:` and the folder of a built project; on a server `uploaded:` and an evaluator's id."""
     batch_size: Annotated[Tokens, Field(gt=0)] = 32768
     """Real tokens in one forward/backward pass, never padding; `32k` is 32768."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
@@ -58,6 +59,8 @@ class RftSpec(TrainSpec):
     """Wall time of one grading in seconds."""
     grader_memory_mb: Annotated[int, Field(ge=64)] = 2048
     """Memory of one grader process in MB."""
+    rollout_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """Longest time in seconds that an uploaded evaluator's rollout may go on without asking the model for anything."""
     grader_network: bool = False
     """Whether a grader may reach the network; on a server it may not."""
     eval_samples: Annotated[int, Field(ge=1)] = 4

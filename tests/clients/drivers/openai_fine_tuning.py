@@ -95,8 +95,8 @@ def refused(client: openai.OpenAI, model: str, file_id: str) -> dict[str, Any]:
     def supervised(**hyperparameters: Any) -> dict[str, Any]:
         return {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
 
-    check = {"type": "string_check", "name": "a", "operation": "ne", "input": "", "reference": ""}
-    python = {"type": "python", "name": "a", "source": "def grade(sample, item): return 1"}
+    check = {"type": "string_check", "name": "a", "operation": "is", "input": "", "reference": ""}
+    judge = {"type": "score_model", "name": "a", "model": model, "input": []}
     wrong = client.files.create(file=("b.jsonl", io.BytesIO(b'{"a": 1}\n' * 4)), purpose="fine-tune").id
     asked = {
         "lines": upload('{"a": 1}\nnot json\n'),
@@ -110,8 +110,8 @@ def refused(client: openai.OpenAI, model: str, file_id: str) -> dict[str, Any]:
         "rate": job(method=supervised(learning_rate_multiplier=1000.0)),
         "unknown": job(method=supervised(warmup=1)),
         "integrations": job(integrations=[{"type": "wandb", "wandb": {"project": "a"}}]),
-        "ne": job(method={"type": "reinforcement", "reinforcement": {"grader": check}}),
-        "python": job(method={"type": "reinforcement", "reinforcement": {"grader": python}}),
+        "operation": job(method={"type": "reinforcement", "reinforcement": {"grader": check}}),
+        "judge": job(method={"type": "reinforcement", "reinforcement": {"grader": judge}}),
         "job": lambda: client.fine_tuning.jobs.retrieve("ftjob-none"),
         "after": lambda: list(client.fine_tuning.jobs.list(after="ftjob-none")),
     }

@@ -24,6 +24,35 @@ def main(model: str) -> dict[str, Any]:
         "refused": refused(client, model),
         "many": asyncio.run(many(model)),
         "inference": other_root(model),
+        "formats": formats(client, model),
+    }
+
+
+def formats(client: openai.OpenAI, model: str) -> dict[str, Any]:
+    """Answers that have to look like something, hot enough that they would not by themselves."""
+    schema = {
+        "type": "object",
+        "properties": {"sum": {"type": "integer"}, "sure": {"type": "boolean"}},
+        "required": ["sum", "sure"],
+        "additionalProperties": False,
+    }
+    given = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+    asked = {"model": model, "messages": MESSAGES, "seed": 7, "temperature": 1.5, "max_tokens": 80}
+    whole = client.chat.completions.create(**asked, n=3, response_format=given)
+    streamed, _, _ = joined(client, **asked, n=3, response_format=given)
+    either = client.completions.create(
+        model=model,
+        prompt="1+1=",
+        max_tokens=8,
+        n=4,
+        extra_body={"response_format": {"type": "grammar", "grammar": 'start: "yes" | "no"'}},
+    )
+    loose = client.chat.completions.create(**asked | {"max_tokens": 200}, response_format={"type": "json_object"})
+    return {
+        "whole": [[c.message.content, c.finish_reason] for c in whole.choices],
+        "streamed": [[c["content"], c["finish_reason"]] for c in streamed],
+        "grammar": [c.text for c in either.choices],
+        "object": [loose.choices[0].message.content, loose.choices[0].finish_reason],
     }
 
 
@@ -103,7 +132,7 @@ def refused(client: openai.OpenAI, model: str) -> dict[str, Any]:
 
     stranger = client.with_options(api_key="tml-somebody")
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "nonsense"}}}
     return {
         "model": chat(model="gpt-4"),
         "stream": chat(model="gpt-4", stream=True),

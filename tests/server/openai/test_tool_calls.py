@@ -9,9 +9,9 @@ import pytest
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import NewToken
 from tunesmith.models.chat import ChatRenderer, load_renderer
+from tunesmith.models.tool_calls import BARE, TAGGED, Notation, notation_of
 from tunesmith.server.dialects.openai.choices import ChatChoice, Pieces
 from tunesmith.server.dialects.openai.requests import ChatRequest
-from tunesmith.server.dialects.openai.tool_calls import BARE, TAGGED, Notation, notation_of
 from tunesmith.services.names import embedded_model
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}

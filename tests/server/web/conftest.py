@@ -41,7 +41,7 @@ def post(ask: Ask, get: Ask, session: str) -> Ask:
 
 
 def _headers(session: str) -> dict[str, str]:
-    return {"cookie": f"{COOKIE}={session}", "host": "localhost:8000"}
+    return {"cookie": f"{COOKIE}={session}", "host": "localhost"}
 
 
 ROWS = [{"messages": [{"role": "user", "content": f"{i}+1"}], "ground_truth": str(i + 1)} for i in range(6)]

@@ -18,7 +18,7 @@ def upload(ask, session):
         return ask(
             "POST",
             "/dashboard" + path,
-            headers={"cookie": f"{COOKIE}={session}", "host": "localhost:8000"},
+            headers={"cookie": f"{COOKIE}={session}", "host": "localhost"},
             data={"csrf": token, **fields},
             files={"file": (filename, content)},
         )
@@ -100,7 +100,7 @@ def test_an_evaluator_is_uploaded_and_its_build_shown(app, get, upload):
 
 
 def test_a_chat_needs_the_token_and_a_model_of_ones_own(ask, session):
-    headers = {"cookie": f"{COOKIE}={session}", "host": "localhost:8000"}
+    headers = {"cookie": f"{COOKIE}={session}", "host": "localhost"}
     body = {"model": "no-such-model", "messages": [{"role": "user", "content": "hi"}]}
     assert ask("POST", "/dashboard/chat", headers=headers, json=body).status_code == 403
 

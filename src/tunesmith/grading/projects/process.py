@@ -1,27 +1,28 @@
-"""One process that runs a project, seen from outside: start it, send it attempts, end it with all it started."""
+"""One sandbox that runs a project, seen from outside: start it, send it attempts, end it with all it started."""
 
 import asyncio
 import json
 import os
-import shutil
 import signal
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from secrets import token_hex
+from time import monotonic
 from typing import IO, Any
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.ports import GradingError
-from tunesmith.grading.processes import kill_all
 from tunesmith.grading.projects import guest as program
 from tunesmith.grading.projects.manifest import Project
+from tunesmith.grading.sandbox import Limits, Sandboxed, launch, python_folders
 
 START_S = 120.0
 TAIL_BYTES = 10_000
-_MOST_REPLY_BYTES = 16 << 20
+MEMORY_MB = 4096
+"""Address space that Python, eval-protocol and what they import need before an attempt begins."""
+LIMITS = Limits(processes=256, scratch_mb=1024)
 Reply = dict[str, Any]
 
 
@@ -29,13 +30,17 @@ Reply = dict[str, Any]
 class Surroundings:
     """What a project's process is given."""
 
-    memory_mb: int = 4096
+    memory_mb: int = 2048
+    """Above what loading it needs."""
     scoring_s: float = 10.0
     """Wall time of one call of the scoring function."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of the owner's; ours win over them."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Where the policy answers."""
+    sockets: Mapping[int, Path] = field(default_factory=dict)
+    """Port -> unix socket outside, which http://localhost:port leads to."""
+    network: bool = False
 
 
 class Died(Exception):
@@ -45,34 +50,32 @@ class Died(Exception):
 class Guest:
     """A process that has loaded a project."""
 
-    def __init__(self, process: asyncio.subprocess.Process, folder: Path, log: IO[bytes]) -> None:
+    def __init__(self, process: Sandboxed, log: IO[bytes]) -> None:
         self.traits: dict[str, Any] = {}
-        self.scoring: str | None = None
-        """The request whose scoring function holds the process up."""
-        self._process, self._folder, self._log = process, folder, log
+        self.scoring: tuple[str, float] | None = None
+        """The request whose scoring function holds the process up, and since when."""
+        self._process, self._log = process, log
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self._reading: asyncio.Task[None] | None = None
 
     @classmethod
     async def start(cls, project: Project, given: Surroundings, serve: bool = True) -> "Guest":
-        """Start the project's Python and load the entry point.
+        """Start the project's Python in a sandbox and load the entry point.
 
         Raises:
             UserError: it cannot be loaded; the end of the traceback names the line.
         """
-        folder = Path(tempfile.mkdtemp(prefix="tunesmith-project-"))
         log = tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115, lives as long as the process
-        process = await asyncio.create_subprocess_exec(
-            *(str(project.python), "-P", "-s", program.__file__),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-            cwd=folder,
-            env={**given.secrets, **_environment(folder), **given.environment},
-            start_new_session=True,
-            limit=_MOST_REPLY_BYTES,
+        process = await launch(
+            [str(project.python), "-P", "-s", program.__file__],
+            readable=[project.root, Path(program.__file__), *python_folders(str(project.python))],
+            limits=replace(LIMITS, memory_mb=MEMORY_MB + given.memory_mb),
+            sockets=given.sockets,
+            network=given.network,
+            environment={**given.secrets, **_ENVIRONMENT, **given.environment},
+            log=log,
         )
-        guest = cls(process, folder, log)
+        guest = cls(process, log)
         try:
             await guest._set_up(project, given, serve)
         except BaseException:
@@ -84,18 +87,17 @@ class Guest:
     def alive(self) -> bool:
         return self._reading is not None and not self._reading.done()
 
-    async def ask(self, attempts: list[dict[str, Any]], name: str = "") -> list[Reply]:
-        """Send attempts; one result each.
+    async def ask(self, name: str, attempts: list[dict[str, Any]]) -> list[Reply]:
+        """Send attempts under a name that nobody can guess; one result each.
 
         Raises:
             Died: the process ended before it answered.
         """
-        name = name or token_hex(8)
         future = self._waiting[name] = asyncio.get_running_loop().create_future()
         try:
-            self._send({"id": name, "attempts": attempts})
             if not self.alive:
                 raise Died(self._death())
+            self._send({"id": name, "attempts": attempts})
             reply = await future
         finally:
             self._waiting.pop(name, None)
@@ -110,18 +112,11 @@ class Guest:
 
     async def stop(self) -> None:
         """Kill the process and everything it started."""
-        kill_all(self._process.pid, None)
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
+        await self._process.kill()
         if self._reading is not None:
             await asyncio.gather(self._reading, return_exceptions=True)
-        if self._process.stdin is not None:
-            self._process.stdin.close()
         if not self._log.closed:
             self._log.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def said(self) -> str:
         """The end of what the project printed."""
@@ -130,15 +125,8 @@ class Guest:
 
     async def _set_up(self, project: Project, given: Surroundings, serve: bool) -> None:
         entry = project.entry
-        self._send(
-            {
-                "root": str(project.root),
-                "file": entry.file,
-                "function": entry.function,
-                "serve": serve,
-                "scoring_s": given.scoring_s,
-            }
-        )
+        asked = {"root": str(project.root), "file": entry.file, "function": entry.function}
+        self._send({**asked, "serve": serve, "scoring_s": given.scoring_s})
         where = f"{entry.file}::{entry.function}"
         try:
             async with asyncio.timeout(START_S):
@@ -161,7 +149,7 @@ class Guest:
         while line := await self._line():
             reply = _parsed(line) or {}
             if "scoring" in reply:
-                self.scoring = str(reply["scoring"])
+                self.scoring = str(reply["scoring"]), monotonic()
             elif "scored" in reply:
                 self.scoring = None
             elif (future := self._waiting.get(str(reply.get("id")))) is not None and not future.done():
@@ -194,13 +182,8 @@ class Guest:
         return f"{how}; it had printed: {said}" if said else how
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    """Nothing of ours; one thread for numeric libraries; eval-protocol without its database and downloads."""
-    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
-    places = {"HOME": str(folder), "TMPDIR": str(folder), "PATH": os.defpath, "LANG": "C.UTF-8"}
-    quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "DISABLE_EP_SQLITE_LOG": "1", "EP_NO_UPLOAD": "1"}
-    python = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
-    return {**threads, **places, **quiet, **python}
+_ENVIRONMENT = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "DISABLE_EP_SQLITE_LOG": "1", "EP_NO_UPLOAD": "1"}
+"""eval-protocol without its database and its downloads."""
 
 
 def _parsed(line: bytes) -> Reply | None:

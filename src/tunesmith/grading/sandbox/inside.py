@@ -62,6 +62,8 @@ def _become(plan: Plan, given: int, taken: int) -> None:
     try:
         os.dup2(given, 0)
         os.dup2(taken, 1)
+        os.close(given)
+        os.close(taken)
         os.makedirs(plan.working_folder, exist_ok=True)
         os.chdir(plan.working_folder)
         if sys.platform == "linux":

@@ -70,11 +70,11 @@ def prepared(request: Request, level: str) -> Iterator[Prepared]:
 
 
 @cache
-def python_folders() -> tuple[Path, ...]:
-    """What a process needs to see to run this Python with the packages that are installed in it."""
-    clean = "import sys; print(*sys.path, sep='\\n')"
-    said = subprocess.run([sys.executable, "-P", "-s", "-c", clean], capture_output=True, text=True, env={}, check=True)
-    return tuple(dict.fromkeys(Path(line) for line in (sys.prefix, *said.stdout.splitlines()) if line))
+def python_folders(python: str = sys.executable) -> tuple[Path, ...]:
+    """What a process needs to see to run a Python, ours by default, with the packages that are installed in it."""
+    clean = "import sys; print(sys.prefix, *sys.path, sep='\\n')"
+    said = subprocess.run([python, "-P", "-s", "-c", clean], capture_output=True, text=True, env={}, check=True)
+    return tuple(dict.fromkeys(Path(line) for line in said.stdout.splitlines() if line))
 
 
 def _plan(request: Request, level: str, user: int | None, folder: Path) -> Plan:
@@ -85,7 +85,7 @@ def _plan(request: Request, level: str, user: int | None, folder: Path) -> Plan:
     hosts.chmod(0o644)
     work = request.work or own
     if user is not None:
-        _give(work, user)
+        _give(request.work or folder, user)
     walls = level != "limits"
     sockets = {str(port): str(path.absolute()) for port, path in (request.sockets or {}).items()}
     for socket in sockets.values():

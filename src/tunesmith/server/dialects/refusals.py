@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from tunesmith.core.errors import UserError
-from tunesmith.server.errors import LONGEST_DETAIL, STATUS, Refused, explain
+from tunesmith.server.errors import AWAY, LONGEST_DETAIL, STATUS, Refused, circumstances, explain
 from tunesmith.server.request_ids import id_of
 
 
@@ -51,6 +51,8 @@ def rendering(render: Render) -> type[APIRoute]:
                     return render(refusal_of(e, id_of(request)))
                 except RequestValidationError as e:
                     return render(refusal_of(explain(e, "request"), id_of(request)))
+                except (*AWAY, OSError) as e:
+                    return render(refusal_of(circumstances(e), id_of(request)))
 
             return answered
 

@@ -68,7 +68,7 @@ class Jobs:
         def earlier(db: Session) -> JobRow | None:
             return earlier_job(db, owner, fingerprint, idempotency_key, retry, began)
 
-        with self.store.begin() as db:
+        with self.store.read() as db:
             if (row := earlier(db)) is not None:
                 return shown(row)
         row = self._new_row(owner, new, began, fingerprint)
@@ -88,7 +88,7 @@ class Jobs:
     def find(self, owner: str, kind: str, name: str) -> Job:
         """The job that the client called ``name``."""
         those = select(JobRow).where(JobRow.owner == owner, JobRow.kind == kind, JobRow.name == name)
-        with self.store.begin() as db:
+        with self.store.read() as db:
             row = db.scalar(those) if name.isprintable() else None
         if row is None:
             raise _absent(name)
@@ -126,7 +126,7 @@ class Jobs:
             begins = (column.startswith(beginning, autoescape=True) for column in (JobRow.id, JobRow.name))
             those = those.where(or_(*begins))
         by = ORDERS[order].desc() if descending else ORDERS[order].asc()
-        with self.store.begin() as db:
+        with self.store.read() as db:
             total = db.scalar(select(func.count()).select_from(those.subquery())) or 0
             return [shown(row) for row in db.scalars(those.order_by(by, JobRow.id).limit(limit).offset(offset))], total
 
@@ -199,14 +199,14 @@ class Jobs:
         """What happened, oldest first, from the event after that number on."""
         self._row(owner, job_id)
         those = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.number > after)
-        with self.store.begin() as db:
+        with self.store.read() as db:
             return [shown_event(row) for row in db.scalars(those.order_by(JobEventRow.number).limit(limit))]
 
     def newest_events(self, owner: str, job_id: str, levels: Sequence[str], limit: int = 200) -> list[JobEvent]:
         """What happened lately, newest first."""
         self._row(owner, job_id)
         those = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.level.in_(levels))
-        with self.store.begin() as db:
+        with self.store.read() as db:
             return [shown_event(row) for row in db.scalars(those.order_by(JobEventRow.number.desc()).limit(limit))]
 
     def spec(self, owner: str, job_id: str) -> AnySpec:
@@ -242,7 +242,7 @@ class Jobs:
 
     def validate(self, job_id: str) -> None:
         """Check the datasets of a job that is ``validating``: it is queued, or failed with what is wrong."""
-        with self.store.begin() as db:
+        with self.store.read() as db:
             row = db.get(JobRow, job_id)
         if row is None or row.state != "validating":
             return
@@ -331,7 +331,7 @@ class Jobs:
                 db.flush()
                 return shown(row)
         except IntegrityError:
-            with self.store.begin() as db:
+            with self.store.read() as db:
                 if (there := earlier(db)) is not None:
                     return shown(there)
             mend = "Choose another, or delete that job"
@@ -348,7 +348,7 @@ class Jobs:
             return shown(row)
 
     def _row(self, owner: str, job_id: str) -> JobRow:
-        with self.store.begin() as db:
+        with self.store.read() as db:
             row = db.get(JobRow, job_id) if job_id.isprintable() else None
         return _owned(row, owner, job_id)
 

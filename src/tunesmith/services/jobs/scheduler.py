@@ -80,7 +80,7 @@ class Scheduler:
 
     def look(self) -> None:
         """One round: see what became of every worker, then give free places to waiting jobs."""
-        with self._jobs.store.begin() as db:
+        with self._jobs.store.read() as db:
             rows = db.scalars(select(JobRow).where(JobRow.state.in_(WITH_WORKER))).all()
         self._forgive(monotonic())
         for row in rows:
@@ -169,14 +169,14 @@ class Scheduler:
     def _validate(self) -> None:
         """Check the datasets of the job that waits longest for it."""
         waiting = select(JobRow.id).where(JobRow.state == "validating").order_by(JobRow.updated_at).limit(1)
-        with self._jobs.store.begin() as db:
+        with self._jobs.store.read() as db:
             job_id = db.scalar(waiting)
         if job_id is not None:
             self._jobs.validate(job_id)
 
     def drain(self) -> None:
         """End all workers after the step in hand; their jobs are queued."""
-        with self._jobs.store.begin() as db:
+        with self._jobs.store.read() as db:
             rows = db.scalars(select(JobRow).where(JobRow.state.in_(WITH_WORKER))).all()
         for row in rows:
             self._workers.signal(row.id, signal.SIGTERM)

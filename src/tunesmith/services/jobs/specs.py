@@ -7,7 +7,9 @@ from typing import Any
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.grading import GRADERS
 from tunesmith.grading.answers import Folder
-from tunesmith.grading.evaluator import BuiltinTarget, FileTarget, parse_evaluators
+from tunesmith.grading.composed import PREFIX as COMPOSED
+from tunesmith.grading.composed import runs_python
+from tunesmith.grading.evaluator import BuiltinTarget, ComposedTarget, FileTarget, Target, parse_evaluators
 from tunesmith.grading.projects import manifest
 from tunesmith.grading.projects.manifest import PROJECT
 from tunesmith.services.datasets import Datasets
@@ -101,10 +103,10 @@ def check_evaluator(evaluator: object, user_code: bool) -> None:
         if len(strings) > 1:
             raise UserError("evaluator", "sums an uploaded evaluator with others", "Name it alone: its code can add up")
         return
-    if not user_code and any("::" in text or text.startswith(PROJECT) for text in strings):
+    if not user_code and any(_names_a_file(text) for text in strings):
         raise UserError("evaluator", "is a file, which a server does not open for a client", "Name a built-in grader")
     targets = [evaluator.target for evaluator in parse_evaluators(strings)]
-    if not user_code and any(isinstance(target, FileTarget) or _opens_files(target) for target in targets):
+    if not user_code and any(_opens_files(target) for target in targets):
         raise UserError("evaluator", "reads files of the server", "Name a grader that reads the rows alone")
 
 
@@ -113,11 +115,22 @@ def runs_code(evaluator: object) -> bool:
     strings = [str(e) for e in (evaluator if isinstance(evaluator, list) else [evaluator])]
     if any(text.startswith(PREFIX) for text in strings):
         return True
-    targets = [evaluator.target for evaluator in parse_evaluators(strings)]
-    return any(isinstance(target, FileTarget) or GRADERS[target.name].runs_code for target in targets)
+    return any(_runs_code(evaluator.target) for evaluator in parse_evaluators(strings))
 
 
-def _opens_files(target: BuiltinTarget) -> bool:
+def _runs_code(target: Target) -> bool:
+    if isinstance(target, ComposedTarget):
+        return runs_python(target.grader)
+    return isinstance(target, FileTarget) or GRADERS[target.name].runs_code
+
+
+def _names_a_file(text: str) -> bool:
+    return ("::" in text and not text.startswith(COMPOSED)) or text.startswith(PROJECT)
+
+
+def _opens_files(target: Target) -> bool:
     """Whether a setting or a row can name a file of the server's."""
+    if not isinstance(target, BuiltinTarget):
+        return isinstance(target, FileTarget)
     kinds = GRADERS[target.name].arguments()
     return GRADERS[target.name].opens_files or any(kinds[name] is Folder for name in target.arguments)

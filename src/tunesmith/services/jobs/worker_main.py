@@ -5,13 +5,14 @@ after the step in hand, a second one at once. It may be killed at any moment: an
 """
 
 import logging
-import os
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from tunesmith.core.errors import UserError
@@ -35,8 +36,6 @@ ENDINGS: dict[str, State] = {
     "FAILED": "failed",
     "PAUSED": "paused",
 }
-TRACKER_KEYS = {"wandb": "WANDB_API_KEY"}
-"""Tracker -> the secret of an account, and the variable, that holds its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,30 +51,32 @@ class Work:
 
     def do(self) -> None:
         """Run the job to its end and move its row there."""
-        with self.jobs.store.begin() as db:
+        with self.jobs.store.read() as db:
             row = db.get_one(JobRow, self.job_id)
         try:
             spec = self.jobs.specs.build(row.owner, row.id, row)
-            lend_keys(self.secrets, row.owner, spec)
-            state = self._train(spec)
+            state = self._train(spec, self.secrets.environment(row.owner))
             self._publish(row)
         except UserError as e:
             self._finish(self._stopped_as(), str(e))
+        except OperationalError:
+            # The database is away, not the job at fault: another worker goes on from the last checkpoint.
+            raise
         except Exception as e:
             traceback.print_exc()
             self._finish("failed", f"{type(e).__name__}: {e}")
         else:
             self._finish(ENDINGS[state.state], state.reason)
 
-    def _train(self, spec: AnySpec) -> RunState:
+    def _train(self, spec: AnySpec, secrets: Mapping[str, str]) -> RunState:
         # Here, because torch takes seconds to load: the lease is held by now.
         from tunesmith.services import worker
 
         watcher = worker.Watcher(started=self._started, found=self._found)
         if not (self.run.path / "state.json").is_file():
-            worker.start(spec, watcher)
+            worker.start(spec, watcher, secrets)
         elif not (self.run.state().state in ("COMPLETED", "EARLY_STOPPED") and self.run.card()):
-            worker.resume(self.run, watcher)
+            worker.resume(self.run, watcher, secrets)
         return self.run.state()
 
     def _publish(self, row: JobRow) -> None:
@@ -110,13 +111,6 @@ class Work:
                 move(db, row, to, why.replace(f"{self.data_dir}/", ""))
 
         self.lease.write(write)
-
-
-def lend_keys(secrets: Secrets, owner: str, spec: AnySpec) -> None:
-    """Put the owner's keys of trackers where their libraries look, for the process that reports the run."""
-    wanted = [TRACKER_KEYS[name] for name in spec.report_to if name in TRACKER_KEYS]
-    for name in set(wanted) & set(secrets.names(owner)) if wanted else ():
-        os.environ[name] = secrets.get(owner, name)
 
 
 def main() -> int:

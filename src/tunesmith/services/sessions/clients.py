@@ -33,7 +33,7 @@ class Clients:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        with store.begin() as db:  # clients of an earlier server, which may not have noticed that it was away
+        with store.read() as db:  # clients of an earlier server, which may not have noticed that it was away
             open_still = db.execute(select(SessionRow.id, SessionRow.owner).where(SessionRow.ended_at.is_(None))).all()
         self._heard = {row.id: monotonic() for row in open_still}
         self._owners = {row.id: row.owner for row in open_still}
@@ -108,7 +108,7 @@ class Clients:
         Raises:
             NotFound: no such session. Denied: somebody else's.
         """
-        with self.store.begin() as db:
+        with self.store.read() as db:
             row = db.get(SessionRow, session_id)
         if row is None:
             raise NotFound("session_id", f"Invalid session_id {session_id!r}", "Begin with create_session")
@@ -119,7 +119,7 @@ class Clients:
     def page(self, owner: str, limit: int = 100, offset: int = 0) -> tuple[Sequence[SessionRow], int]:
         """(newest first, how many there are)."""
         newest = select(SessionRow).where(SessionRow.owner == owner).order_by(SessionRow.created_at.desc())
-        with self.store.begin() as db:
+        with self.store.read() as db:
             total = db.scalar(select(func.count()).select_from(SessionRow).where(SessionRow.owner == owner)) or 0
             return db.scalars(newest.limit(limit).offset(offset)).all(), total
 
@@ -127,7 +127,7 @@ class Clients:
         """(ids of its models, ids of its samplers)."""
         models = select(ModelRow.id).where(ModelRow.session_id == session_id).order_by(ModelRow.created_at)
         samplers = select(SamplerRow.id).where(SamplerRow.session_id == session_id).order_by(SamplerRow.created_at)
-        with self.store.begin() as db:
+        with self.store.read() as db:
             return list(db.scalars(models)), list(db.scalars(samplers))
 
     def set_project(self, owner: str, session_id: str, project_id: str | None) -> None:

@@ -250,7 +250,7 @@ class Models:
         """
         if (live := self._live.get(model_id)) is not None and live.row.owner == owner:
             return live.row
-        with self.store.begin() as db:
+        with self.store.read() as db:
             row = db.get(ModelRow, model_id)
         if row is None:
             raise NotFound("model_id", f"there is no model {model_id!r}", "Create one with create_model")
@@ -261,7 +261,7 @@ class Models:
     def page(self, owner: str, limit: int = 100, offset: int = 0) -> tuple[Sequence[ModelRow], int]:
         """(those used last first, how many there are)."""
         newest = select(ModelRow).where(ModelRow.owner == owner).order_by(ModelRow.last_request_at.desc(), ModelRow.id)
-        with self.store.begin() as db:
+        with self.store.read() as db:
             total = db.scalar(select(func.count()).select_from(ModelRow).where(ModelRow.owner == owner)) or 0
             return db.scalars(newest.limit(limit).offset(offset)).all(), total
 

@@ -140,7 +140,7 @@ class Samplers:
         """
         live = self._live.get(sampler_id)
         if live is None:
-            with self.store.begin() as db:
+            with self.store.read() as db:
                 row = db.get(SamplerRow, sampler_id)
             if row is None:
                 problem = f"there is no sampler {sampler_id!r}"

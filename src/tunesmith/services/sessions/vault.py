@@ -131,7 +131,7 @@ class Vault:
         if model_id is not None:
             where.append(CheckpointRow.model_id == model_id)
         newest = select(CheckpointRow).where(*where).order_by(CheckpointRow.created_at.desc(), CheckpointRow.path)
-        with self.store.begin() as db:
+        with self.store.read() as db:
             total = db.scalar(select(func.count()).select_from(CheckpointRow).where(*where)) or 0
             return db.scalars(newest.limit(limit).offset(offset)).all(), total
 
@@ -140,7 +140,7 @@ class Vault:
         where = [CheckpointRow.owner == owner, CheckpointRow.kind == kind, CheckpointRow.name == name, _not_expired()]
         if models:
             where.append(CheckpointRow.model_id.in_(models))
-        with self.store.begin() as db:
+        with self.store.read() as db:
             return db.scalars(select(CheckpointRow).where(*where).order_by(CheckpointRow.created_at.desc())).all()
 
     def of_models(self, owner: str, models: Sequence[str] | None = None) -> Sequence[CheckpointRow]:
@@ -149,7 +149,7 @@ class Vault:
         if models is not None:
             where.append(CheckpointRow.model_id.in_(models))
         oldest = select(CheckpointRow).where(*where).order_by(CheckpointRow.created_at, CheckpointRow.path)
-        with self.store.begin() as db:
+        with self.store.read() as db:
             return db.scalars(oldest).all()
 
     def delete(self, path: str, owner: str) -> None:
@@ -186,14 +186,14 @@ class Vault:
 
     def sweep_orphans(self) -> None:
         """Remove folders that no row names; only at start, when nothing is being written."""
-        with self.store.begin() as db:
+        with self.store.read() as db:
             named = {self.folder / folder for folder in db.scalars(select(CheckpointRow.folder))}
         for folder in self.folder.glob("*/*/*"):
             if folder not in named:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _row(self, path: str) -> CheckpointRow | None:
-        with self.store.begin() as db:
+        with self.store.read() as db:
             row = db.get(CheckpointRow, path)
         return None if row is None or (row.expires_at is not None and row.expires_at <= now()) else row
 

@@ -17,11 +17,12 @@ import torch
 
 from tunesmith.core.durable import new_folder
 from tunesmith.core.errors import NotFound
-from tunesmith.core.ports import Weights
+from tunesmith.core.ports import Form, Weights
 from tunesmith.core.seeds import seed_of
 from tunesmith.core.types import PLAIN_SUM, AdamParams, Datum, Ints, OnToken, PromptScoring, SamplingParams
 from tunesmith.models.chat import load_renderer
 from tunesmith.models.folder import load_model
+from tunesmith.models.grammar import Grammars
 from tunesmith.models.lora import Adapter, new_adapter
 from tunesmith.models.peft_format import load_adapter, save_adapter
 from tunesmith.rollout import LocalSampler
@@ -56,6 +57,7 @@ class Workbench:
         self._weights: dict[str, Adapter | None] = {}
         self._folders: dict[str, Path] = {}
         self._training = ThreadPoolExecutor(1, "training")
+        self._grammars: Grammars | None = None
 
     async def create_policy(
         self, policy: str, shape: PolicyShape, start: Path | None = None, optimizer: bool = False
@@ -223,7 +225,8 @@ class Workbench:
 
     async def _serve(self, key: str, folder: Path | None, weights: Weights) -> None:
         if key not in self._samplers:
-            self._samplers[key] = LocalSampler(self.model, self.renderer.stop_ids, self.renderer.decode)
+            renderer = self.renderer
+            self._samplers[key] = LocalSampler(self.model, renderer.stop_ids, renderer.decode, form=self._form)
         await self._samplers[key].load(weights)
         self._samplers.move_to_end(key)
         self._weights[key] = weights.payload
@@ -233,6 +236,12 @@ class Workbench:
             if old and self._samplers[old].idle:
                 self._write(old)
                 await self.drop_weights(old)
+
+    def _form(self, grammar: str) -> Form:
+        """The tokens of the model are read when the first grammar comes."""
+        if self._grammars is None:
+            self._grammars = Grammars(self.renderer.tokenizer, self.model.config.vocab, self.renderer.stop_ids)
+        return self._grammars.begin(grammar)
 
     def _write(self, key: str) -> None:
         adapter, folder = self._weights[key], self._folders.get(key)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import SamplingParams
 from tunesmith.server.dialects.bodies import SEED_BITS
+from tunesmith.server.dialects.response_format import grammar_of
 
 UNHEARD: Mapping[str, tuple[Any, ...]] = {
     "min_p": (0, None),
@@ -18,7 +19,6 @@ UNHEARD: Mapping[str, tuple[Any, ...]] = {
     "frequency_penalty": (0, None),
     "mirostat_target": (None,),
     "logit_bias": (None, {}),
-    "response_format": (None, {"type": "text"}),
     "ignore_eos": (False, None),
     "images": (None, []),
     "echo_last": (None,),
@@ -51,6 +51,7 @@ class CompletionRequest(BaseModel):
     logprobs: bool | int | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     raw_output: bool | None = None
+    response_format: dict[str, Any] | None = None
     return_token_ids: bool | None = None
     include_routing_matrix: bool | None = None
     perf_metrics_in_response: bool | None = None
@@ -86,4 +87,5 @@ def sampling_params(given: CompletionRequest) -> SamplingParams:
         seed=(randbits(63) if given.seed is None else given.seed) & SEED_BITS,
         top_logprobs=given.likeliest if given.logprobs else 0,
         routing=bool(given.include_routing_matrix),
+        grammar=grammar_of(given.response_format),
     )

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from tunesmith.server.dialects.openai import chat, completions, files, fine_tuning, models
+from tunesmith.server.dialects.openai import chat, completions, files, fine_tuning, grader_runs, models
 
 router = APIRouter()
 for root in ("/v1", "/inference/v1", ""):
@@ -10,7 +10,7 @@ for root in ("/v1", "/inference/v1", ""):
         # Without a root, /models would stand before the hub's addresses.
         if root or part is not models:
             router.include_router(part.router, prefix=root)
-for part in (files, fine_tuning):
+for part in (files, fine_tuning, grader_runs):
     router.include_router(part.router, prefix="/v1")
 
 __all__ = ["router"]

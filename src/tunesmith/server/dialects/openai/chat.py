@@ -11,13 +11,13 @@ from fastapi import Request, Response
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import Ints
 from tunesmith.models.chat import ChatRenderer
+from tunesmith.models.tool_calls import Notation, notation_of
 from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_json
 from tunesmith.server.dialects.openai.choices import ChatChoice, Pieces
 from tunesmith.server.dialects.openai.envelope import new_router
 from tunesmith.server.dialects.openai.generation import Work, check_room, streamed, whole
 from tunesmith.server.dialects.openai.requests import ChatRequest, check
-from tunesmith.server.dialects.openai.tool_calls import Notation, notation_of
 from tunesmith.server.dialects.weights import find_weights, renderer_of
 from tunesmith.services.sessions import Sessions
 

@@ -5,9 +5,9 @@ from typing import Any, Protocol
 
 from tunesmith.core.types import Ints, NewToken
 from tunesmith.models.chat import ChatRenderer
+from tunesmith.models.tool_calls import Call, Notation
 from tunesmith.server.dialects.openai.growing import UNFINISHED, Growing, Part
 from tunesmith.server.dialects.openai.requests import ChatRequest, CompletionRequest
-from tunesmith.server.dialects.openai.tool_calls import Call, Notation
 
 
 class Choice(Protocol):

@@ -10,13 +10,14 @@ from secrets import token_hex
 from typing import Annotated, Any, BinaryIO, Literal
 
 from fastapi import Query, Request, Response
-from fastapi.responses import FileResponse
 
 from tunesmith.core.errors import NotFound, UserError, unknown
+from tunesmith.server import openapi
 from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.multipart import Form, read_form
 from tunesmith.server.dialects.openai import listing
 from tunesmith.server.dialects.openai.envelope import new_router
+from tunesmith.server.files import StoredFile
 from tunesmith.services.datasets import Dataset, Datasets
 from tunesmith.services.jobs.jobs import Jobs
 
@@ -29,7 +30,7 @@ RESULTS = "file-results-"
 COPY_BYTES = 1 << 20
 
 
-@router.post("/files", response_model=None)
+@router.post("/files", response_model=None, openapi_extra=openapi.FORM)
 async def create(request: Request, owner: Owner) -> Mapping[str, Any]:
     """Take a file; one that is not JSON lines is refused with the line, and not kept."""
     folder = request.app.state.settings.data_dir
@@ -77,7 +78,7 @@ def delete(request: Request, owner: Owner, file_id: str) -> Mapping[str, Any]:
 def content(request: Request, owner: Owner, file_id: str) -> Response:
     if file_id.startswith(RESULTS):
         return Response(_table(request, owner, file_id), media_type="text/csv")
-    return FileResponse(_datasets(request).file(owner, file_id), media_type="application/jsonl")
+    return StoredFile(_datasets(request).file(owner, file_id), media_type="application/jsonl")
 
 
 def results_of(job_id: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tunesmith.core.errors import UserError
-from tunesmith.server.dialects.openai.graders import evaluators
+from tunesmith.server.dialects.openai.graders import evaluator
 from tunesmith.services.jobs.job import NewJob
 from tunesmith.spec.load import KINDS
 
@@ -152,7 +152,7 @@ class CreateJob(Wire):
         if self.seed is not None:
             settings["seed"] = self.seed
         if self.method is not None and self.method.reinforcement is not None:
-            settings["evaluator"] = evaluators(self.method.reinforcement.grader)
+            settings["evaluator"] = evaluator(self.method.reinforcement.grader)
         return NewJob(
             self.kind,
             settings,

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import SamplingParams
 from tunesmith.server.dialects.bodies import SEED_BITS
+from tunesmith.server.dialects.response_format import grammar_of
 
 MOST_STOPS = 16
 MOST_LIKELIEST = 20
@@ -32,7 +33,6 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "min_p": (0,),
     "typical_p": (1,),
     "logit_bias": ({},),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "parallel_tool_calls": (True,),
     "functions": ([],),
@@ -74,6 +74,8 @@ class SamplingRequest(BaseModel):
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
     return_token_ids: bool = False
+    response_format: dict[str, Any] | None = None
+    """What an answer has to look like."""
 
     @model_validator(mode="before")
     @classmethod
@@ -93,6 +95,7 @@ class SamplingRequest(BaseModel):
             stop=tuple(self.stop),
             seed=self.seed & SEED_BITS,
             top_logprobs=likeliest,
+            grammar=grammar_of(self.response_format),
         )
 
 

@@ -180,7 +180,7 @@ async def checkpoint_storage(request: Request, owner: Owner, project_id: str | N
     of_session = select(SessionRow.project_id, func.count(), func.sum(CheckpointRow.size_bytes))
     joined = of_session.join(ModelRow, ModelRow.session_id == SessionRow.id)
     mine = joined.join(CheckpointRow, CheckpointRow.model_id == ModelRow.id).where(CheckpointRow.owner == owner)
-    with sessions.store.begin() as db:
+    with sessions.store.read() as db:
         found = db.execute(mine.group_by(SessionRow.project_id)).all()
     return {
         "data": [
@@ -277,7 +277,7 @@ def _status(row: SessionRow) -> dict[str, Any]:
 
 
 def _summary(sessions: Sessions, row: SessionRow) -> dict[str, Any]:
-    with sessions.store.begin() as db:
+    with sessions.store.read() as db:
         mine = select(CheckpointRow).join(ModelRow, ModelRow.id == CheckpointRow.model_id)
         saved = db.scalars(mine.where(ModelRow.session_id == row.id)).all()
     return {

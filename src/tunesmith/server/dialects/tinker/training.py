@@ -7,6 +7,7 @@ from google.protobuf.message import DecodeError
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import Datum
+from tunesmith.server import openapi
 from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_body, read_json
 from tunesmith.server.dialects import bodies
@@ -77,7 +78,7 @@ async def get_info(request: Request, owner: Owner) -> dict[str, Any]:
     }
 
 
-@router.post("/forward_backward")
+@router.post("/forward_backward", openapi_extra=openapi.BYTES)
 async def forward_backward(request: Request, owner: Owner) -> dict[str, Any]:
     message = wire.ForwardBackwardRequest()
     try:

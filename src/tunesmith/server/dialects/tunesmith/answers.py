@@ -260,6 +260,8 @@ class Key(Answer):
     created_at: str
     last_used_at: str | None
     revoked_at: str | None
+    scope: str
+    expires_at: str | None
 
 
 class NewKey(Key):

@@ -12,6 +12,7 @@ from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
 from tunesmith.server.dialects.tunesmith.incoming import Digest, file_body, receive, sha256_of
 from tunesmith.server.dialects.tunesmith.jobs import Limit, Offset
+from tunesmith.server.files import StoredFile
 from tunesmith.services.datasets import Dataset, Datasets
 from tunesmith.services.preview import preview
 from tunesmith.services.registry import EMBEDDED
@@ -95,7 +96,7 @@ def preview_dataset(
 def download_dataset(request: Request, owner: Owner, dataset_id: str) -> FileResponse:
     """The file as it was sent."""
     file = datasets_of(request).file(owner, dataset_id)
-    return FileResponse(file, media_type="application/jsonl", filename=f"{dataset_id}.jsonl")
+    return StoredFile(file, media_type="application/jsonl", filename=f"{dataset_id}.jsonl")
 
 
 def datasets_of(request: Request) -> Datasets:

@@ -12,6 +12,7 @@ from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
 from tunesmith.server.dialects.tunesmith.incoming import Digest, file_body, receive, sha256_of
 from tunesmith.server.dialects.tunesmith.jobs import Limit, Offset
+from tunesmith.server.files import StoredFile
 from tunesmith.services.evaluators import Evaluator, Evaluators, check_filename
 
 router = new_router("evaluators")
@@ -60,14 +61,14 @@ def get_evaluator(request: Request, owner: Owner, evaluator_id: str) -> Evaluato
 @router.get("/evaluators/{evaluator_id}/log", response_class=FileResponse)
 def build_log(request: Request, owner: Owner, evaluator_id: str) -> FileResponse:
     """What its build said so far."""
-    return FileResponse(_evaluators(request).log(owner, evaluator_id), media_type="text/plain; charset=utf-8")
+    return StoredFile(_evaluators(request).log(owner, evaluator_id), media_type="text/plain; charset=utf-8")
 
 
 @router.get("/evaluators/{evaluator_id}/source", response_class=FileResponse)
 def download_source(request: Request, owner: Owner, evaluator_id: str) -> FileResponse:
     """The file as it was sent."""
     file = _evaluators(request).source(owner, evaluator_id)
-    return FileResponse(file, media_type="application/octet-stream", filename=file.name)
+    return StoredFile(file, media_type="application/octet-stream", filename=file.name)
 
 
 @router.delete("/evaluators/{evaluator_id}", status_code=204)

@@ -1,10 +1,11 @@
 """What our own wire takes: fields of its own, and settings of the specs beside them."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.services.jobs import job
+from tunesmith.services.keys import MOST_DAYS, Scope
 
 
 class Given(BaseModel):
@@ -83,6 +84,10 @@ class Rename(Given):
 class NewKey(Given):
     name: str = ""
     """What it is for."""
+    scope: Scope = "admin"
+    """What it may do; each scope includes those before it."""
+    days: Annotated[float, Field(gt=0, le=MOST_DAYS, allow_inf_nan=False)] | None = None
+    """How long it is good; null for ever."""
 
 
 class NewSecret(Given):

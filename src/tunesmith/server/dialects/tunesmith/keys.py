@@ -30,7 +30,7 @@ async def create_key(request: Request, owner: Owner) -> dict[str, Any]:
     given = await read_json(request, NewKey)
 
     def make() -> dict[str, Any]:
-        key = _keys(request).create(owner, given.name)
+        key = _keys(request).create(owner, given.name, scope=given.scope, days=given.days)
         info = _keys(request).find(key)
         return {**{name: getattr(info, name) for name in answers.Key.model_fields}, "key": key}
 

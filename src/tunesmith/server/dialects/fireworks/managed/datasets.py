@@ -9,7 +9,7 @@ from fastapi import Query, Request
 from pydantic import Field
 
 from tunesmith.core.errors import UserError
-from tunesmith.server import files
+from tunesmith.server import files, openapi
 from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.fireworks import names
 from tunesmith.server.dialects.fireworks.envelope import new_router
@@ -70,7 +70,7 @@ def list_all(request: Request, owner: Owner, account: str, listing: Listing) -> 
     return listing.page("datasets", [_shown(owner, row) for row in rows])
 
 
-@router.post(DATASET + ":upload", response_model=None)
+@router.post(DATASET + ":upload", response_model=None, openapi_extra=openapi.FORM)
 async def upload(request: Request, owner: Owner, account: str, dataset_id: str) -> Mapping[str, Any]:
     """Take the file as the part ``file`` of a form, and check it."""
     names.check_account(owner, account)

@@ -23,9 +23,10 @@ class Call:
     arguments: str
     """JSON."""
 
-    def body(self) -> dict[str, Any]:
+    def body(self, number: str = "") -> dict[str, Any]:
+        """As a message has it; with a number that nobody else has where none is given."""
         function = {"name": self.name, "arguments": self.arguments}
-        return {"id": f"call_{token_hex(12)}", "type": "function", "function": function}
+        return {"id": f"call_{number or token_hex(12)}", "type": "function", "function": function}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,195 @@
+"""``python -m bench.soak``: the server under everything at once; writes its part of bench/RESULTS.md.
+
+Many clients that use the API while a job trains, streams of completions against the bare engine, and generated
+requests to every operation. ``--minutes`` says how long the first lasts; the rest takes about as long again.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+from urllib.request import Request, urlopen
+
+from bench import machine
+from bench.fuzz import fuzz
+from bench.results import write_part
+from bench.serve import Line, Memory, side_of, turn_of
+from bench.served import Served, served
+
+ROOT = Path(__file__).resolve().parents[1]
+CLIENTS, P99_TARGET_MS, GROWTH_TARGET = 200, 250.0, 0.1
+STREAMS, EACH, SHARE_TARGET = 32, 4, 0.9
+FUZZ_TARGET = 20_000
+ROWS = 400
+
+
+def environment(server: Served) -> dict[str, str]:
+    """What the clients' processes are told."""
+    path = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **path, "TUNESMITH_URL": server.base_url, "TUNESMITH_API_KEY": server.key}
+
+
+def ask(server: Served, method: str, path: str, body: bytes = b"") -> Any:
+    headers = {"x-api-key": server.key, "content-type": "application/json"}
+    request = Request(server.base_url + path, body or None, headers, method=method)
+    with urlopen(request, timeout=60) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
+def training_job(server: Served) -> str:
+    """A job that trains until it is cancelled; its id."""
+    row = b'{"messages": [{"role": "user", "content": "%d+%d="}, {"role": "assistant", "content": "%d"}]}'
+    rows = b"\n".join(row % (n, n, 2 * n) for n in range(ROWS))
+    ask(server, "PUT", "/api/v1/datasets/doubles?kind=sft", rows + b"\n")
+    asked = {"kind": "sft", "dataset": "doubles", "base_model": "tunesmith/embedded", "epochs": 10, "lora_rank": 8}
+    return str(ask(server, "POST", "/api/v1/jobs", json.dumps({**asked, "batch_size_samples": 4}).encode())["id"])
+
+
+def stop(server: Served, job: str) -> None:
+    """Its worker would outlive the server."""
+    if ask(server, "GET", f"/api/v1/jobs/{job}")["state"] == "running":
+        ask(server, "POST", f"/api/v1/jobs/{job}/cancel")
+    while ask(server, "GET", f"/api/v1/jobs/{job}")["state"] == "cancelling":
+        time.sleep(0.5)
+
+
+def step_of(server: Served, job: str) -> int:
+    metrics = ask(server, "GET", f"/api/v1/jobs/{job}/metrics?after_step=0")
+    found = [int(step) for step in re.findall(r'"step": (\d+)', json.dumps(metrics))]
+    return max(found, default=0)
+
+
+def load_lines(server: Served, minutes: float) -> list[Line]:
+    """Clients and a job at once."""
+    job = training_job(server)
+    deadline = time.monotonic() + 120
+    while not step_of(server, job) and time.monotonic() < deadline:
+        time.sleep(1)
+    first, wanted = step_of(server, job), {"seconds": 60 * minutes, "clients": CLIENTS, "job": job}
+    command = [sys.executable, str(ROOT / "bench" / "soak_clients.py"), "control", json.dumps(wanted)]
+    with Memory(server, every_s=min(5.0, 3 * minutes)) as memory:
+        done = subprocess.run(command, env=environment(server), stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    trained = step_of(server, job) - first
+    state = ask(server, "GET", f"/api/v1/jobs/{job}")["state"]
+    stop(server, job)
+    seen = memory.seen_mb[len(memory.seen_mb) // 4 :]
+    third = max(1, len(seen) // 3)
+    early, late = median(seen[:third]), median(seen[-third:])
+    statuses = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found["statuses"].items()))
+    what = f"{CLIENTS} clients for {minutes:g} minutes while a job trains"
+    rate = f"{found['requests'] / (60 * minutes):,.0f} requests/s"
+    slowest = ", ".join(f"{name} {ms} ms" for name, ms in found["slowest"].items())
+    spread = f"p50 {found['p50_ms']:.0f} ms, most {found['most_ms']:.0f} ms"
+    trains = trained > 0 or state == "succeeded"
+    return [
+        Line(
+            what,
+            f"{found['num_wrong']} of 5xx, 429 or lost; {statuses}",
+            "none",
+            not found["num_wrong"],
+            "; ".join([rate, *found["wrong"]]),
+        ),
+        Line(
+            "Their requests, 99th percentile",
+            f"{found['p99_ms']:.0f} ms",
+            f"less than {P99_TARGET_MS:.0f} ms",
+            found["p99_ms"] < P99_TARGET_MS,
+            f"{spread}; 99th percentiles of the slowest kinds: {slowest}",
+        ),
+        Line("The job meanwhile", f"{trained} steps, {state}", "goes on", trains),
+        Line(
+            "Memory meanwhile",
+            f"{early:.0f} MB early, {late:.0f} MB late",
+            f"grows by less than {GROWTH_TARGET:.0%}",
+            late < (1 + GROWTH_TARGET) * early,
+            "all processes of the server, medians of the second and the last quarter",
+        ),
+    ]
+
+
+def stream_line(server: Served, rounds: int) -> Line:
+    """The same completions streamed by the server and sampled in process, in turns."""
+    settings = json.dumps({"count": STREAMS, "each": EACH})
+    outside = [sys.executable, str(ROOT / "bench" / "soak_clients.py"), "streams", settings]
+    inside = [sys.executable, "-m", "bench.soak_inside", settings]
+    sides = [side_of(command, environment(server)) for command in (outside, inside)]
+    laps = [[turn_of(side) for side in sides] for _ in range(rounds)]
+    for side in sides:
+        side.communicate("end\n")
+    streamed, bare = (median(rates) for rates in zip(*laps, strict=True))
+    return Line(
+        f"{STREAMS} streams of completions at once",
+        f"{streamed:,.0f} tokens/s, {streamed / bare:.0%} of the bare engine's {bare:,.0f}",
+        f"at least {SHARE_TARGET:.0%}",
+        streamed >= SHARE_TARGET * bare,
+        f"medians of {rounds} rounds in turns; server, engine and clients share the machine's cores",
+    )
+
+
+def fuzz_line(server: Served, examples: int) -> Line:
+    began = time.monotonic()
+    done = fuzz(server.base_url, server.key, examples, "coverage,fuzzing")
+    if not done.clean:
+        print(done.said, file=sys.stderr)
+    return Line(
+        "Generated requests to every operation",
+        f"{done.requests:,}, {'no defect' if done.clean else 'with defects, which were printed'}",
+        f"{FUZZ_TARGET:,} and no defect",
+        done.clean and done.requests >= FUZZ_TARGET,
+        f"in {time.monotonic() - began:,.0f} s; no 5xx, no hang, nothing but what /openapi.json says",
+    )
+
+
+def render(head: dict[str, str], lines: Sequence[Line]) -> str:
+    facts = "\n".join(f"- {name}: {value}" for name, value in head.items())
+    rows = "\n".join(
+        f"| {n.what} | {n.found} | {n.target} | {'met' if n.met else 'missed'} | {n.note} |" for n in lines
+    )
+    return f"""# Endurance
+
+Written by `python -m bench.soak`: `tunesmith serve` with everything asked of it at once. Each client asks something
+about once a second; clients, server, engine and the training job share one machine.
+
+{facts}
+
+| what | found | target | | beside it |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long the clients ask")
+    parser.add_argument("--rounds", type=int, default=7, help="measured turns of the streams")
+    parser.add_argument("--examples", type=int, default=80, help="generated requests per operation")
+    parser.add_argument("--no-write", action="store_true", help="print the table, write nothing")
+    given = parser.parse_args()
+    head, lines = machine.describe(), list[Line]()
+    for part in (
+        lambda server: [stream_line(server, given.rounds)],
+        lambda server: load_lines(server, given.minutes),
+        lambda server: [fuzz_line(server, given.examples)],
+    ):
+        # A server for each, so that none inherits what another left behind.
+        with served() as server:
+            lines += part(server)
+        print(*(f"{line.what}: {line.found}" for line in lines[-4:]), sep="\n", file=sys.stderr)
+    text = render(head, lines)
+    print(text)
+    if not given.no_write:
+        write_part(text)
+    return 0 if all(line.met for line in lines) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

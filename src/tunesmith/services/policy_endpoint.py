@@ -1,0 +1,217 @@
+"""The policy of a running job for its own rollouts: OpenAI's chat completions on a unix socket.
+
+Every rollout has an address of its own, ``/rollout/<id>/v1``, and a model of its own name for code that knows one
+base address only; so the calls of a rollout are told from those of all others.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import h11
+
+from tunesmith.core.errors import UserError
+from tunesmith.core.types import Completion
+from tunesmith.models.chat import ChatRenderer
+from tunesmith.rollout.conversation import Asked, Conversation, Turn
+
+MOST_BODY_BYTES = 64 << 20
+_CHUNK = 1 << 16
+_ADDRESS = re.compile(r"/rollout/([0-9a-f]+)/")
+_MODEL = re.compile(r"rollout-([0-9a-f]+)$")
+
+
+def address_of(rollout: str) -> str:
+    """The path that a rollout's calls go below."""
+    return f"/rollout/{rollout}/v1"
+
+
+def model_of(rollout: str) -> str:
+    """The name of the policy for a rollout, with the prefix that tells litellm which wire to speak."""
+    return f"fireworks_ai/accounts/tunesmith/models/rollout-{rollout}"
+
+
+class Line:
+    """A rollout's conversation, and when it was last answered."""
+
+    def __init__(self, begin: Callable[[], Conversation]) -> None:
+        self._begin = begin
+        self.again()
+
+    def again(self) -> None:
+        """Forget what was said: the rollout begins anew."""
+        self.conversation = self._begin()
+        self._waiting = 0
+        self._answered = monotonic()
+
+    def busy_since(self) -> float:
+        """When the project was last given an answer; now while it waits for one."""
+        return monotonic() if self._waiting else self._answered
+
+    async def turn(self, body: Mapping[str, Any]) -> Turn:
+        """
+        Raises:
+            UserError: a request that cannot be answered.
+        """
+        messages, tools, asked = read_request(body)
+        self._waiting += 1
+        try:
+            return await self.conversation.reply(messages, tools, asked)
+        finally:
+            self._waiting -= 1
+            self._answered = monotonic()
+
+
+class PolicyEndpoint:
+    """A server on a unix socket, within the event loop that samples."""
+
+    def __init__(self, renderer: ChatRenderer) -> None:
+        self.lines: dict[str, Line] = {}
+        """By the rollout's id."""
+        self._renderer = renderer
+        self._server: asyncio.Server | None = None
+
+    async def start(self, socket: Path) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, socket)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, request after request."""
+        connection = h11.Connection(h11.SERVER)
+        try:
+            while (request := await _request(connection, reader)) is not None:
+                status, body = await self._answer(*request)
+                writer.write(_response(connection, status, body))
+                await writer.drain()
+                if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+                    break
+                connection.start_next_cycle()
+        except (h11.RemoteProtocolError, ConnectionError, ValueError):
+            pass  # whoever speaks no HTTP gets no answer
+        finally:
+            with suppress(ConnectionError):
+                writer.close()
+
+    async def _answer(self, method: str, path: str, data: bytes) -> tuple[int, dict[str, Any]]:
+        if method != "POST" or not path.partition("?")[0].endswith("/chat/completions"):
+            return 404, _error("no such address: POST chat/completions is all there is here")
+        try:
+            body = json.loads(data)
+            found = _ADDRESS.search(path) or _MODEL.search(str(body.get("model")))
+            line = self.lines.get(found[1]) if found else None
+            if line is None:
+                return 404, _error("no such rollout: use the base address and the model of completion_params")
+            return 200, response(await line.turn(body), self._renderer, body)
+        except UserError as e:
+            return 400, _error(str(e))
+        except (ValueError, TypeError, AttributeError) as e:
+            return 400, _error(f"the request cannot be read: {e}")
+
+
+def read_request(body: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Asked]:
+    """(messages, tools, how the answer is wanted). What changes no answer here is left alone.
+
+    Raises:
+        UserError: what would change an answer and is not to be had.
+    """
+    for name, only in (("n", 1), ("stream", False)):
+        if body.get(name) not in (None, only):
+            raise UserError(name, f"is not supported in a rollout (got {body[name]!r})", f"Leave it at {only}")
+    tools = body.get("tools") if body.get("tool_choice") != "none" else None
+    stop = body.get("stop") or ()
+    asked = Asked(
+        max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
+        temperature=body.get("temperature"),
+        top_p=body.get("top_p"),
+        top_k=body.get("top_k"),
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+    )
+    return [_message(m) for m in body["messages"]], list(tools or ()), asked
+
+
+def response(turn: Turn, renderer: ChatRenderer, body: Mapping[str, Any]) -> dict[str, Any]:
+    """A turn in OpenAI's shape, with its ids."""
+    choice = {
+        "index": 0,
+        "message": turn.message,
+        "finish_reason": turn.finish_reason,
+        "token_ids": turn.completion.tokens.tolist(),
+        "logprobs": {"content": _logprobs(turn.completion, renderer)} if body.get("logprobs") else None,
+    }
+    given, drawn = len(turn.prompt), len(turn.completion.tokens)
+    return {
+        "id": f"chatcmpl-{turn.number}",
+        "object": "chat.completion",
+        "created": 0,
+        "model": str(body.get("model", "")),
+        "choices": [choice],
+        "prompt_token_ids": turn.prompt.tolist(),
+        "usage": {"prompt_tokens": given, "completion_tokens": drawn, "total_tokens": given + drawn},
+    }
+
+
+def _logprobs(completion: Completion, renderer: ChatRenderer) -> list[dict[str, Any]]:
+    columns = zip(completion.tokens, completion.logprobs, completion.sampling_logprobs, strict=True)
+    return [
+        {
+            "token": renderer.piece(int(token)),
+            "token_id": int(token),
+            "logprob": float(logprob),
+            "sampling_logprob": float(sampling),
+            "bytes": None,
+            "top_logprobs": [],
+        }
+        for token, logprob, sampling in columns
+    ]
+
+
+def _message(message: Any) -> dict[str, Any]:
+    """Without what is null, its text in one piece; a developer speaks as the system."""
+    out = {key: value for key, value in dict(message).items() if value is not None}
+    content = out.get("content")
+    if isinstance(content, list):
+        out["content"] = "".join(str(part.get("text") or "") for part in content)
+    if out.get("role") == "developer":
+        out["role"] = "system"
+    if "content" not in out:
+        out["content"] = None if out.get("tool_calls") else ""
+    return out
+
+
+async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> tuple[str, str, bytes] | None:
+    """(method, path, body) of the next request; None when there is none."""
+    method = path = ""
+    body = bytearray()
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await reader.read(_CHUNK))
+        elif isinstance(event, h11.Request):
+            method, path = event.method.decode(), event.target.decode()
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > MOST_BODY_BYTES:
+                raise ValueError("a body without end")
+        elif isinstance(event, h11.EndOfMessage):
+            return method, path, bytes(body)
+        else:
+            return None
+
+
+def _response(connection: h11.Connection, status: int, body: Mapping[str, Any]) -> bytes:
+    data = json.dumps(body).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(data)))]
+    parts = (h11.Response(status_code=status, headers=headers), h11.Data(data=data), h11.EndOfMessage())
+    return b"".join(connection.send(part) or b"" for part in parts)
+
+
+def _error(text: str) -> dict[str, Any]:
+    return {"error": {"message": text, "type": "invalid_request_error", "code": None}}

@@ -1,0 +1,138 @@
+"""Whole jobs that train with eval-protocol projects: they learn, repeat to the bit, and survive a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from crash.fingerprint import fingerprint
+from evaluators.projects import GROUPWISE, NUMBERS, POINTWISE, TURNS, packed
+
+from tunesmith.models.chat import load_renderer
+from tunesmith.services import worker
+from tunesmith.services.evaluator_builds import build
+from tunesmith.services.names import embedded_model
+from tunesmith.services.run_folder import RunFolder
+from tunesmith.spec import build_spec
+
+pytestmark = pytest.mark.thorough
+PROJECTS = {
+    "single": (POINTWISE, "test_sum"),
+    "turns": (TURNS, "test_twice"),
+    "rewrites": (TURNS.replace("REWRITES = False", "REWRITES = True"), "test_twice"),
+    "group": (GROUPWISE, "test_together"),
+}
+SUMS = [(a, b) for a in range(14, 20) for b in range(25, 50) if a % 10 + b % 10 > 9]
+Settings = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def built(environments: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a project that was built."""
+    made: dict[str, Path] = {}
+
+    def one(name: str) -> Path:
+        if name not in made:
+            source, function = PROJECTS[name]
+            folder = tmp_path_factory.mktemp(name)
+            upload = folder / "project.tar.gz"
+            upload.write_bytes(packed({"evals.py": source, "numbers_of.py": NUMBERS, "requirements.txt": ""}))
+            build(upload, folder, f"evals.py::{function}", environments, {}, lambda text: None)
+            made[name] = folder
+        return made[name]
+
+    return one
+
+
+@pytest.fixture
+def settings(built: Callable[[str], Path], tmp_path: Path) -> Settings:
+    def of(name: str, run: str = "run", **changes: Any) -> dict[str, Any]:
+        rows = [
+            {"messages": [{"role": "user", "content": f"What is {a} + {b}?"}], "ground_truth": str(a + b)}
+            for a, b in SUMS
+        ]
+        (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        given = {"base_model": "embedded", "dataset": str(tmp_path / "sums.jsonl"), "output_dir": str(tmp_path / run)}
+        shape = {"learning_rate": 5e-4, "chunk_size": 12, "batch_size": "4k", "max_tokens": 32, "limits": "off"}
+        return {"kind": "rft", **given, **shape, "evaluator": f"project:{built(name)}", **changes}
+
+    return of
+
+
+def said(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def done(settings: dict[str, Any]) -> RunFolder:
+    return worker.start(build_spec(settings, "rft"))
+
+
+def test_a_job_learns_from_a_project(settings: Settings):
+    run = done(settings("single"))
+    card, metrics = run.card(), run.metrics()
+    assert card["heldout_reward_after"] > card["heldout_reward_before"] + 0.3
+    assert card["sampler_gap_max"] == 0.0
+    assert metrics[1]["rollout/failed_share"] == 0 and metrics[1]["part/number/raw"] > 0.9
+    assert run.read_rollouts("step", 1)[0]["reason"].startswith("found ")
+
+
+def test_many_turns_are_one_segment_with_a_gap_of_0(settings: Settings):
+    run = done(settings("turns", chunk_size=24, epochs=1))
+    metrics = run.metrics()
+    assert max(m.get("gap/max", 0.0) for m in metrics) == 0.0
+    assert metrics[1]["rollout/turns_mean"] == 2 and metrics[1]["rollout/rewrites"] == 0
+    assert metrics[-1]["rollout/reward_mean"] > metrics[1]["rollout/reward_mean"] + 0.2
+    attempt = run.read_rollouts("step", 1)[0]
+    text = load_renderer(embedded_model()).spell(attempt["tokens"])
+    assert text.count("<|im_start|>assistant\n") == 2 and text.count("What is") == 2
+    starts = np.flatnonzero(np.diff(np.array(attempt["sampled"], int), prepend=0) == 1)
+    assert len(starts) == 2 and attempt["segment_lengths"] == [len(attempt["tokens"])]
+
+
+def test_a_rewritten_history_is_counted(settings: Settings):
+    run = done(settings("rewrites", chunk_size=100, learning_rate=1e-5))
+    metrics = run.metrics()[1]
+    assert metrics["rollout/rewrites"] == metrics["rollout/rollouts"] and metrics["gap/max"] == 0.0
+    assert len(run.read_rollouts("step", 1)[0]["segment_lengths"]) == 2
+
+
+def test_a_group_is_scored_in_one_call(settings: Settings):
+    run = done(settings("group", chunk_size=100, learning_rate=1e-5))
+    rows = run.read_rollouts("step", 1)
+    rewards: dict[str, list[float]] = {}
+    for row in rows:
+        rewards.setdefault(row["prompt_id"], []).append(row["reward"])
+    assert all(sum(group) == pytest.approx(1.0) or not any(group) for group in rewards.values())
+    assert {len(group) for group in rewards.values()} == {8}
+
+
+def test_the_same_bits_again_whatever_the_concurrency(settings: Settings):
+    found = []
+    for name, most in (("a", 96), ("b", 5)):
+        spec = settings("turns", name, chunk_size=30, max_concurrent_rollouts=most)
+        found.append(fingerprint(done(spec).path))
+    changed = {f for f in found[0] if found[0][f] != found[1][f]}
+    assert changed == set()
+
+
+def test_a_killed_job_ends_with_the_same_bits(settings: Settings):
+    whole = fingerprint(done(settings("turns", "whole", chunk_size=30)).path)
+    spec = settings("turns", "killed", chunk_size=30)
+    path = Path(spec["output_dir"])
+    program = "import sys, json; from tunesmith.services import worker; from tunesmith.spec import build_spec; "
+    program += "worker.start(build_spec(json.loads(sys.argv[1]), 'rft'))"
+    child = subprocess.Popen([sys.executable, "-c", program, json.dumps(spec)], start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (path / "checkpoints" / "step-000001").is_dir() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert RunFolder(path).state().state == "RUNNING"
+    assert fingerprint(worker.resume(RunFolder(path)).path) == whole
