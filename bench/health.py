@@ -1,13 +1,15 @@
 """``python -m bench.health``: is each fault named by the right rule first, and are healthy runs left alone?
 
-Writes docs/health.md. ``--only TEXT,TEXT`` runs the cases whose name contains one of them, and prints.
+Writes health_results.json and, from it, docs/health.md. ``--only TEXT,TEXT`` measures the cases whose name contains one
+of them, and keeps the others' results.
 """
 
 import argparse
+import json
 import random
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -19,26 +21,31 @@ from tunesmith.services import worker
 from tunesmith.spec import RftSpec, build_spec
 
 PAGE = Path(__file__).parents[1] / "docs" / "health.md"
+RESULTS = Path(__file__).with_name("health_results.json")
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the rules said of one run."""
+    """What the rules said of one run; ``health_results.json`` holds a list of these."""
 
-    case: Case
-    findings: list[Finding]
+    name: str
+    rule: str
+    """That has to name it first; "" for a healthy run."""
+    how: str
+    """rft, sft or dpo, or recorded."""
     seconds: float
-    history: Sequence[Metrics] = ()
+    findings: list[dict[str, str]]
+    """rule, level, saw and advice, the first first."""
 
     @property
     def first(self) -> str:
-        return self.findings[0].rule if self.findings else ""
+        return self.findings[0]["rule"] if self.findings else ""
 
     @property
     def right(self) -> bool:
         """The fault is named first; or a healthy run has no warning."""
-        return self.first == self.case.rule if self.case.rule else all(f.level == "info" for f in self.findings)
+        return self.first == self.rule if self.rule else all(f["level"] == "info" for f in self.findings)
 
 
 def judge(case: Case, folder: Path) -> Outcome:
@@ -48,18 +55,26 @@ def judge(case: Case, folder: Path) -> Outcome:
         lines = case.recorded(random.Random(case.seed))
         spec = RftSpec(dataset="rows.jsonl", evaluator="last_number").model_dump()
         found = examine([] if case.timed else lines, spec, finished=True, timing=lines if case.timed else ())
-        return Outcome(case, found, perf_counter() - began)
+        return _outcome(case, found, began)
     run = worker.start(build_spec(_settings(case, folder), case.kind))
     found = examine(run.metrics(), run.spec(), finished=True, timing=run.timing())
-    return Outcome(case, found, perf_counter() - began, run.metrics())
+    outcome = _outcome(case, found, began)
+    if not outcome.right:
+        print(*_curves(run.metrics()), sep="\n")
+    return outcome
+
+
+def _outcome(case: Case, found: Sequence[Finding], began: float) -> Outcome:
+    told = [{"rule": f.rule, "level": f.level, "saw": f.saw, "advice": f.advice} for f in found]
+    return Outcome(case.name, case.rule, case.kind or "recorded", round(perf_counter() - began, 1), told)
 
 
 SHOWN = ("rollout/reward_mean", "rollout/signal_share", "eval/loss", "eval/reward_mean", "policy/clip_share_last")
 
 
-def _curves(o: Outcome) -> list[str]:
+def _curves(history: Sequence[Metrics]) -> list[str]:
     """What a person needs to see why the rules were wrong."""
-    curves = {name: series(o.history, name).values for name in SHOWN}
+    curves = {name: series(history, name).values for name in SHOWN}
     return [f"      {name}: {' '.join(f'{v:.3g}' for v in values)}" for name, values in curves.items() if values]
 
 
@@ -83,19 +98,18 @@ def _settings(case: Case, folder: Path) -> dict[str, object]:
 def table(outcomes: Sequence[Outcome]) -> list[str]:
     lines = ["| run | how | rule to name it | named first | what it saw | proposed |", "|---|---|---|---|---|---|"]
     for o in outcomes:
-        how = "recorded" if o.case.recorded else f"{o.case.kind}, {o.seconds:.0f} s"
-        first = o.findings[0] if o.findings else None
-        said = (first.saw, first.advice) if first else ("", "")
-        wanted = f"`{o.case.rule}`" if o.case.rule else "none of level warning"
-        named = (f"`{o.first}`" if first else "none") + ("" if o.right else " ✗")
-        lines.append(f"| {o.case.name} | {how} | {wanted} | {named} | {said[0]} | {said[1]} |")
+        how = o.how if o.how == "recorded" else f"{o.how}, {o.seconds:.0f} s"
+        said = (o.findings[0]["saw"], o.findings[0]["advice"]) if o.findings else ("", "")
+        wanted = f"`{o.rule}`" if o.rule else "no warning"
+        named = (f"`{o.first}`" if o.first else "none") + ("" if o.right else " ✗")
+        lines.append(f"| {o.name} | {how} | {wanted} | {named} | {said[0]} | {said[1]} |")
     return lines
 
 
 def report(outcomes: Sequence[Outcome]) -> str:
     """The part of docs/health.md between its marks."""
-    faulty = [o for o in outcomes if o.case.rule]
-    well = [o for o in outcomes if not o.case.rule]
+    faulty = [o for o in outcomes if o.rule]
+    well = [o for o in outcomes if not o.rule]
     named, quiet = sum(o.right for o in faulty), sum(o.right for o in well)
     return "\n".join(
         [
@@ -113,34 +127,30 @@ def report(outcomes: Sequence[Outcome]) -> str:
     )
 
 
-def measure(cases: Sequence[Case], show: bool = True) -> list[Outcome]:
+def measure(cases: Sequence[Case]) -> None:
+    """Run the cases one after the other; each takes the place of its older result as soon as it is there."""
     with tempfile.TemporaryDirectory() as folder:
         write_rows(Path(folder))
-        outcomes = []
         for case in cases:
-            outcomes.append(judge(case, Path(folder)))
-            if show:
-                o = outcomes[-1]
-                names = ", ".join(f"{f.rule} ({f.level})" for f in o.findings) or "none"
-                if not o.right and case.kind:
-                    print(*_curves(o), sep="\n")
-                print(f"{'ok   ' if o.right else 'WRONG'} {o.seconds:5.1f} s  {case.name}: {names}", flush=True)
-        return outcomes
+            o = judge(case, Path(folder))
+            names = ", ".join(f"{f['rule']} ({f['level']})" for f in o.findings) or "none"
+            print(f"{'ok   ' if o.right else 'WRONG'} {o.seconds:5.1f} s  {case.name}: {names}", flush=True)
+            known = {other.name: other for other in read_results()} | {o.name: o}
+            kept = [known[c.name] for c in (*FAULTY, *HEALTHY) if c.name in known]
+            RESULTS.write_text(json.dumps([asdict(k) for k in kept], indent=1) + "\n", "utf-8")
+
+
+def read_results() -> list[Outcome]:
+    return [Outcome(**o) for o in json.loads(RESULTS.read_text("utf-8"))] if RESULTS.exists() else []
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.health", description=__doc__)
-    parser.add_argument("--only", default="", help="cases whose name contains this; prints, writes nothing")
+    parser.add_argument("--only", default="", help="cases whose name contains one of these, with commas between")
     given = parser.parse_args()
-    outcomes = measure(
-        [case for case in [*FAULTY, *HEALTHY] if any(text in case.name for text in given.only.split(","))]
-    )
-    text = report(outcomes)
-    if given.only:
-        print(text)
-        return
+    measure([case for case in (*FAULTY, *HEALTHY) if any(text in case.name for text in given.only.split(","))])
     before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", "utf-8")
+    PAGE.write_text(f"{before}{BEGIN}\n{report(read_results())}\n{END}{rest.partition(END)[2]}", "utf-8")
     print(f"written to {PAGE}")
 
 

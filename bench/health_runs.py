@@ -16,8 +16,9 @@ from tunesmith.services.demo_rows import demo_rows
 
 QUICK = {
     "learning_rate": 3e-4,
-    "chunk_size": 32,
-    "max_tokens": 32,
+    "chunk_size": 16,
+    "response_candidates_count": 6,
+    "max_tokens": 28,
     "max_context_length": 128,
     "batch_size": 4096,
     "eval_samples": 1,
@@ -26,8 +27,10 @@ QUICK = {
     "limits": "off",
 }
 """Settings of a quick rft job; a case changes a few."""
-ROWS = 320
-"""Ten steps of 32 prompts."""
+ROWS = 160
+"""Ten steps of 16 prompts."""
+FEW = 96
+"""Six steps, for faults that show at once."""
 GRADERS = """
 import re, secrets
 
@@ -161,6 +164,10 @@ def _rft(name: str, rule: str, rows: int = ROWS, seed: int = 0, **settings: Any)
     return Case(name, rule, "rft", settings, rows=rows, seed=seed)
 
 
+def _kind(kind: str, seed: int, **settings: Any) -> Case:
+    return Case(f"{kind}, seed {seed}", "", kind, settings, rows=480, seed=seed)
+
+
 FAULTY = [
     _rft("learning rate 20 times too high", "reward_spike_then_crash", learning_rate=6e-3),
     _rft(
@@ -168,28 +175,33 @@ FAULTY = [
     ),
     _rft("learning rate 300 times too low", "early_plateau", learning_rate=1e-6),
     _rft("the same, another seed", "early_plateau", seed=1, learning_rate=3e-7),
-    _rft("stopped while it still rose", "still_climbing", rows=192),
-    _rft("a grader that is never content", "no_signal", evaluator="graders.py::never"),
-    _rft("temperature 0.1 on a model that is sure", "no_signal", temperature=0.1, learning_rate=1e-4),
-    _rft("half of each answer cut off", "truncation", max_tokens=12),
-    _rft("temperature 2 over the whole vocabulary", "incoherent_text", temperature=2.0, top_k=0),
+    _rft("stopped while it still rose", "still_climbing", rows=192, chunk_size=32),
+    _rft("a grader that is never content", "no_signal", rows=FEW, evaluator="graders.py::never"),
+    _rft("temperature 0.1 on a model that is sure", "no_signal", rows=FEW, temperature=0.1, learning_rate=1e-4),
+    _rft("half of each answer cut off", "truncation", rows=FEW, max_tokens=12),
+    _rft("temperature 2 over the whole vocabulary", "incoherent_text", rows=FEW, temperature=2.0, top_k=0),
     _rft(
         "a grader that fails on a fifth of the rows",
         "grader_errors",
+        rows=FEW,
         evaluator="graders.py::fragile",
         max_grader_error_rate=0.9,
     ),
-    _rft("a judge with moods", "unstable_judge", evaluator="graders.py::moody"),
+    _rft("a judge with moods", "unstable_judge", rows=FEW, evaluator="graders.py::moody"),
     _rft("a format that is never found", "format_rate", evaluator="graders.py::marked", learning_rate=1e-4),
     _rft(
         "a part that is a hundredth of the other",
         "one_part_dominates",
+        rows=FEW,
         evaluator=["last_number=0.99", "graders.py::short=0.01"],
     ),
     _rft(
-        "a part for what the other is against", "parts_disagree", evaluator=["last_number=1", "graders.py::wrong=0.4"]
+        "a part for what the other is against",
+        "parts_disagree",
+        rows=FEW,
+        evaluator=["last_number=1", "graders.py::wrong=0.4"],
     ),
-    _rft("forty updates on one chunk", "stale_rollouts", chunk_size=64, rows=320, batch_size=128, learning_rate=1e-3),
+    _rft("forty updates on one chunk", "stale_rollouts", chunk_size=32, rows=160, batch_size=128, learning_rate=1e-3),
     _rft(
         "three prompts a step, two attempts each",
         "small_groups",
@@ -236,31 +248,12 @@ FAULTY = [
 ]
 
 HEALTHY = [
-    *[_rft(f"rft, seed {seed}", "", seed=seed) for seed in range(5)],
-    *[_rft(f"dapo, seed {seed}", "", seed=seed, rl_loss_method="dapo") for seed in range(2)],
-    *[_rft(f"gspo-token, seed {seed}", "", seed=seed, rl_loss_method="gspo-token") for seed in range(2)],
-    *[
-        _rft(f"rft at learning rate 1e-4, seed {seed}", "", seed=seed, learning_rate=1e-4, rows=480)
-        for seed in range(2)
-    ],
-    _rft("rft at temperature 1", "", temperature=1.0),
-    _rft("rft with 4 candidates", "", response_candidates_count=4, chunk_size=64, rows=640),
+    *[_rft(f"rft, seed {seed}", "", seed=seed) for seed in range(2)],
+    *[_rft(f"{method}, seed 3", "", seed=3, rl_loss_method=method) for method in ("dapo", "gspo-token")],
+    _rft("rft at learning rate 1e-4", "", learning_rate=1e-4),
     _rft("rft of rank 32", "", lora_rank=32),
     _rft("rft of two weighted parts", "", evaluator=["last_number=0.7", "contains_answer=0.3"]),
-    _rft("rft with held-out rows", "", eval_every=2),
-    *[
-        Case(f"sft, seed {seed}", "", "sft", {"learning_rate": 3e-4, "eval_every": 4}, seed=seed, rows=640)
-        for seed in range(3)
-    ],
-    *[
-        Case(
-            f"dpo, seed {seed}",
-            "",
-            "dpo",
-            {"learning_rate": 1e-4, "batch_size_samples": 16, "eval_every": 4},
-            seed=seed,
-        )
-        for seed in range(2)
-    ],
-    *[Case(f"recorded, seed {seed}", "", recorded=healthy, seed=seed) for seed in range(4)],
+    *[_kind("sft", seed, learning_rate=3e-4, eval_every=4) for seed in range(5)],
+    *[_kind("dpo", seed, learning_rate=1e-4, batch_size_samples=16, eval_every=4) for seed in range(4)],
+    *[Case(f"recorded, seed {seed}", "", recorded=healthy, seed=seed) for seed in range(9)],
 ]

@@ -157,7 +157,7 @@ def test_advice_examines_anew_and_knows_a_baseline(root, tmp_path):
     found = advise(tried, [plain, tried])
     assert [f.rule for f in found.findings] == ["truncation"]
     assert (found.change, found.fork_at) == (Change("max_tokens", 2048, 4096, "answers can end"), 0)
-    assert "no run of this task with default settings" in found.baseline
+    assert "no run of this task has default settings" in found.baseline
     plain.set_state("COMPLETED")
     assert f"{plain.path} ran the same task with default settings" in advise(tried, [plain, tried]).baseline
     assert "the baseline of its task" in advise(plain).baseline

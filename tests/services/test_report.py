@@ -48,7 +48,8 @@ def test_the_card_is_made_of_the_files(trained):
     card = build_card(trained).as_dict("rft")
     assert list(card) == [
         *("run_dir", "state", "steps", "optimizer_updates", "heldout_reward_before", "heldout_reward_after"),
-        *("heldout_ci95", "weight_change_norm", "sampler_gap_max", "seconds", "findings"),
+        *("heldout_ci95", "weight_change_norm", "sampler_gap_max", "truncated_share", "reward_hack_signs"),
+        *("tokens_sampled", "tokens_trained", "seconds", "findings", "reproduce"),
     ]
     assert (card["state"], card["steps"], card["optimizer_updates"]) == ("EARLY_STOPPED", 2, 6)
     assert (card["heldout_reward_before"], card["heldout_reward_after"]) == (0.25, 1.0)
@@ -56,6 +57,7 @@ def test_the_card_is_made_of_the_files(trained):
     assert card["heldout_ci95"] == pytest.approx((0.75 - 3.1765, 0.75 + 3.1765))
     assert (card["weight_change_norm"], card["sampler_gap_max"]) == (0.2, 1e-6)
     assert card["findings"][0]["rule"] == "truncation"
+    assert (card["reward_hack_signs"], card["truncated_share"], card["tokens_sampled"]) == ([], None, 0)
     json.dumps(card, allow_nan=False)
 
 

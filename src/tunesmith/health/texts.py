@@ -48,7 +48,9 @@ def incoherent_text(history: History, settings: Settings) -> Finding | None:
     saw = f"{entropy.mean():.2f} nats of entropy per token at temperature {temperature:g}"
     options = [("temperature", lambda t: round(max(1.0, t - 0.5), 2))]
     change = propose(settings, "texts hold together", *options, by_hand=("temperature", "lower it"))
-    return finding("incoherent_text", "warning", history, saw, change)
+    signal = recent(history, "rollout/signal_share")
+    nothing = bool(signal.values) and max(signal.values) == 0
+    return finding("incoherent_text", "error" if nothing else "warning", history, saw, change)
 
 
 def reward_hacking_suspect(history: History, settings: Settings) -> Finding | None:

@@ -139,10 +139,7 @@ def _baseline(run: RunFolder, others: Iterable[RunFolder]) -> str:
         same = other.path.resolve() != run.path.resolve() and [other.spec().get(name) for name in THE_TASK] == task
         if same and other.state().state in ENDED and _is_default(other):
             return f"{other.path} ran the same task with default settings: compare with it"
-    kind = run.state().kind
-    return (
-        f"no run of this task with default settings: without one, nothing says what a setting did. Run {kind} with none"
-    )
+    return "none: no run of this task has default settings, so nothing says what a setting did; make one first"
 
 
 def _is_default(run: RunFolder) -> bool:

@@ -1,6 +1,7 @@
 """The summary of a run: a dozen numbers that say whether it helped and whether they can be trusted."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any
 
 from tunesmith.core.types import Metrics
 from tunesmith.health.history import series
+from tunesmith.health.texts import SIGNS
 from tunesmith.services.run_folder import ENDED, RunFolder, RunState
 
 T975 = (
@@ -46,6 +48,12 @@ T975 = (
 """97.5% point of Student's t for 1 to 30 degrees of freedom."""
 
 
+AGAIN = "again"
+"""Folder of a repeated run."""
+OF_SAMPLING = ("heldout_ci95", "truncated_share", "reward_hack_signs", "tokens_sampled")
+"""Numbers of the card that sft and dpo have not: they sample nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """``card.json``. A number that the run has not measured is None."""
@@ -63,17 +71,24 @@ class Card:
     weight_change_norm: float | None
     sampler_gap_max: float | None
     """Largest gap of any step, nats."""
+    truncated_share: float | None
+    """Responses cut off at the limit, in the newest evaluation, or the newest step where nothing is held out."""
+    reward_hack_signs: list[str]
+    """Ways in which texts turned odd between the first steps and the last, with their numbers."""
+    tokens_sampled: int
+    tokens_trained: int
+    """Packed tokens that went through the model for a gradient, all updates."""
     seconds: float | None
     """From first start to end."""
     findings: list[dict[str, Any]]
+    reproduce: str
+    """The command that does the same again, beside the run."""
 
     def as_dict(self, kind: str) -> dict[str, Any]:
         """What card.json holds for a kind of job: rft has held-out rewards, sft and dpo held-out losses."""
         other = "heldout_loss_" if kind == "rft" else "heldout_reward_"
         card = {name: value for name, value in asdict(self).items() if not name.startswith(other)}
-        if kind != "rft":
-            card.pop("heldout_ci95")
-        return card
+        return card if kind == "rft" else {name: value for name, value in card.items() if name not in OF_SAMPLING}
 
 
 def build_card(run: RunFolder) -> Card:
@@ -81,6 +96,7 @@ def build_card(run: RunFolder) -> Card:
     history, state = run.metrics(), run.state()
     reward, loss = series(history, "eval/reward_mean"), series(history, "eval/loss")
     updates = series(history, "optim/updates").values
+    cut = _newest(history, "eval/truncated_share")
     return Card(
         run_dir=str(run.path),
         state=state.state,
@@ -93,9 +109,33 @@ def build_card(run: RunFolder) -> Card:
         heldout_loss_after=_after(loss.values),
         weight_change_norm=_newest(history, "optim/weight_change"),
         sampler_gap_max=max(series(history, "gap/max").values, default=None),
+        truncated_share=_newest(history, "rollout/truncated_share") if cut is None else cut,
+        reward_hack_signs=[sign for test in SIGNS if (sign := test(history, run.spec()))],
+        tokens_sampled=_total(history, "rollout/tokens") + _total(history, "eval/tokens"),
+        tokens_trained=_total(history, "train/packed_tokens"),
         seconds=_seconds(state),
         findings=[asdict(finding) for finding in run.findings()],
+        reproduce=reproduce(run),
     )
+
+
+def reproduce(run: RunFolder) -> str:
+    """The command that does a run again: from its own settings, or from its parent where it is a fork."""
+    origin = run.parent()
+    if origin is None:
+        return shlex.join(
+            ["tunesmith", run.state().kind, "run", "--spec", str(run.path / "spec.yaml"), "--output-dir", AGAIN]
+        )
+    words = ["tunesmith", "fork", origin.run, "--at-step", str(origin.step)]
+    for name, (_, value) in origin.changed.items():
+        words += _flag(f"--{name.replace('_', '-')}", value)
+    return shlex.join(words)
+
+
+def _flag(flag: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    return [part for item in (value if isinstance(value, list) else [value]) for part in (flag, str(item))]
 
 
 def current_card(run: RunFolder) -> dict[str, Any]:
@@ -143,6 +183,10 @@ def _before(values: Sequence[float]) -> float | None:
 
 def _after(values: Sequence[float]) -> float | None:
     return values[-1] if len(values) > 1 else None
+
+
+def _total(history: Sequence[Metrics], name: str) -> int:
+    return int(sum(series(history, name).values))
 
 
 def _newest(history: Sequence[Metrics], name: str) -> float | None:

@@ -235,8 +235,11 @@ class RunFolder:
         return dict(self._json("card.json", {}))
 
     def write_report(self, page: str) -> Path:
-        durable.write_file(self._file("report.html"), page.encode())
-        return self._file("report.html")
+        return self.write_page("report.html", page)
+
+    def write_page(self, name: Literal["report.html", "card.md", "card.html"], page: str) -> Path:
+        durable.write_file(self._file(name), page.encode())
+        return self._file(name)
 
     def log(self, text: str) -> None:
         """Add a time-stamped entry to log.txt; further lines of the text are indented."""

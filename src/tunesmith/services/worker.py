@@ -17,6 +17,7 @@ from tunesmith.recipes import dpo, rft, sft
 from tunesmith.recipes.report import StepReport
 from tunesmith.services import checkpoints
 from tunesmith.services.card import build_card
+from tunesmith.services.card_pages import as_html, as_markdown
 from tunesmith.services.engine import Engine, engine_of
 from tunesmith.services.memory import peak_bytes
 from tunesmith.services.prepare import prepare_dpo, prepare_rft, prepare_sft
@@ -238,7 +239,10 @@ def _finish(run: RunFolder, spec: AnySpec, engine: Engine, early_stop: str) -> N
         engine.trainer.export(temporary)
     run.set_state("EARLY_STOPPED" if early_stop else "COMPLETED", reason=early_stop)
     write_report(run)
-    run.write_card(build_card(run).as_dict(spec.kind))
+    card = build_card(run).as_dict(spec.kind)
+    run.write_page("card.md", as_markdown(run.path.name, card))
+    run.write_page("card.html", as_html(run.path.name, card))
+    run.write_card(card)
 
 
 def _new_folder(spec: AnySpec) -> Path:
