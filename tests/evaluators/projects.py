@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -102,6 +103,22 @@ def packed(files: Mapping[str, str], folder: str = "project") -> bytes:
             info.size = len(text.encode())
             tar.addfile(info, io.BytesIO(text.encode()))
     return made.getvalue()
+
+
+def wheel(folder: Path, name: str, source: str) -> Path:
+    """A package of one module, as pip installs it."""
+    file = folder / f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
+    files = {
+        f"{name}.py": source,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    with zipfile.ZipFile(file, "w") as packed:
+        for inner, text in files.items():
+            packed.writestr(inner, text)
+        packed.writestr(f"{info}/RECORD", "".join(f"{inner},,\n" for inner in [*files, f"{info}/RECORD"]))
+    return file
 
 
 def written(files: Mapping[str, str], folder: Path) -> Path:

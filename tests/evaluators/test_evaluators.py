@@ -1,7 +1,9 @@
 """Uploaded evaluators: what is built, what is refused, and what the log says."""
 
+from pathlib import Path
+
 import pytest
-from projects import GRADER, packed
+from evaluators.projects import GRADER, packed, wheel
 
 from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.services.evaluators import Evaluator, Evaluators
@@ -62,6 +64,20 @@ def test_requirements_that_do_not_exist(evaluators: Evaluators):
     files = {"a.py": GRADER, "requirements.txt": "tunesmith-has-no-such-package==1.2.3\n"}
     made = built(evaluators, "r", "a.py::grade", packed(files))
     assert made.state == "BUILD_FAILED" and "tunesmith-has-no-such-package" in made.reason
+
+
+def test_requirements_are_installed_once(evaluators: Evaluators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    index = tmp_path / "index"
+    index.mkdir()
+    wheel(index, "tunesmith_probe", "ANSWER = 0.75\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    source = "import numpy\nfrom tunesmith_probe import ANSWER\ndef grade(completion, row):\n    return ANSWER\n"
+    data = packed({"a.py": source, "requirements.txt": "# ours\ntunesmith-probe==1.0\n"})
+    first, second = (built(evaluators, name, "a.py::grade", data) for name in ("one", "two"))
+    assert (first.state, second.state) == ("ACTIVE", "ACTIVE"), first.reason
+    assert "installing tunesmith-probe==1.0" in log_of(evaluators, "one")
+    assert "installed already" in log_of(evaluators, "two")
 
 
 def test_another_upload_mends_it(evaluators: Evaluators):

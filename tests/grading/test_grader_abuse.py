@@ -59,6 +59,13 @@ def memory_hog(): return float(len(bytearray(4 << 30)))
 def memory_hog_in_steps():
     held = []
     while True: held.append(bytearray(16 << 20))
+def memory_hogs_together():
+    for _ in range(5):
+        if os.fork() == 0:
+            held = bytearray(b"x") * (70 << 20)
+            time.sleep(30)
+            os._exit(0)
+    time.sleep(60)
 def gigabyte_of_output():
     for _ in range(1024): print("x" * (1 << 20))
 def gigabyte_unseen():
@@ -137,6 +144,7 @@ DEADLY = {
     "children_in_own_sessions": "processes",
     "memory_hog": "memory",
     "memory_hog_in_steps": "memory",
+    "memory_hogs_together": "memory",
     "closes_everything": "crash",
     "writes_on_every_descriptor": "crash",
     "raises_memory": "memory",

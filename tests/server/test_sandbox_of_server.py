@@ -12,17 +12,24 @@ from server.running import RunningServer
 
 from tunesmith.core.errors import Denied, UserError
 from tunesmith.grading.sandbox import SETTING
+from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.jobs.specs import check_evaluator, runs_code
 from tunesmith.services.keys import Keys
+from tunesmith.services.secrets import Secrets
 from tunesmith.services.store import file_url, open_store
 from tunesmith.services.user_code import check_walls
 
 
 @pytest.fixture
-def keys(tmp_path):
-    store = open_store(file_url(tmp_path))
-    yield Keys(store)
-    store.close()
+def store(tmp_path):
+    opened = open_store(file_url(tmp_path))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def keys(store):
+    return Keys(store)
 
 
 def test_the_level_is_said_at_the_start_in_the_status_and_in_the_metrics(tmp_path: Path) -> None:
@@ -48,13 +55,19 @@ def test_a_level_that_is_none_is_refused_at_the_start(tmp_path: Path) -> None:
     assert "unknown 'walls'" in ended.stderr
 
 
-def test_without_walls_users_code_is_refused_as_soon_as_there_are_several_users(keys, monkeypatch):
+def test_without_walls_users_code_is_refused_as_soon_as_there_are_several_users(store, keys, tmp_path, monkeypatch):
     monkeypatch.setenv(SETTING, "limits")
     keys.create("ann")
     second = keys.find(keys.create("ben"))
     assert second is not None
     with pytest.raises(Denied, match="keeps from the data of the server's other users"):
         check_walls(keys)
+    evaluators = Evaluators(store, tmp_path, Secrets(store, tmp_path))
+    evaluators.create("ann", "mine")
+    with evaluators.upload("ann", "mine", "grader.py") as incoming:
+        incoming.file.write(b"def grade(completion, row): return 1.0")
+    with pytest.raises(Denied):
+        evaluators.build("ann", "mine")
     keys.revoke(second.id)
     check_walls(keys)
 

@@ -67,3 +67,18 @@ def test_thinning_keeps_ends_and_peaks(run):
     assert (curve.steps[0], curve.steps[-1]) == (0, 9999)
     points = dict(zip(curve.steps, curve.values, strict=True))
     assert (points[4321], points[7000]) == (5.0, -5.0)
+
+
+def test_smoothing_is_the_mean_of_the_last_ten_and_leaves_short_series(run):
+    write(
+        run,
+        *(
+            {"step": i, "x": float(i % 2), "short": float(i)} if i < 5 else {"step": i, "x": float(i % 2)}
+            for i in range(40)
+        ),
+    )
+    found = Curves().of(run, ["x", "short"], smooth=True)
+    # Means of 1, 2, 3 and 4 values, then of ten.
+    assert list(found["x"].values[:4]) == [0.0, 0.5, pytest.approx(1 / 3), 0.5]
+    assert list(found["x"].values[9:]) == [0.5] * 31
+    assert list(found["short"].values) == [0.0, 1.0, 2.0, 3.0, 4.0]

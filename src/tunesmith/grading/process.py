@@ -18,6 +18,7 @@ from tunesmith.core.types import Score
 from tunesmith.grading.answers import Folder
 from tunesmith.grading.builtin import GRADERS
 from tunesmith.grading.evaluator import BuiltinTarget, ComposedTarget, Evaluator
+from tunesmith.grading.processes import held_bytes
 from tunesmith.grading.sandbox import Level, Sandboxed, launch, python_folders
 from tunesmith.grading.verdict import as_score
 
@@ -61,6 +62,8 @@ class WorkerProcess:
         self._process, self._log = process, log
         self._around = 0
         """Processes of the sandbox that are not the grader's."""
+        self._held = self._memory_bytes = 0
+        """Memory of all of them at the start, and what they may hold above that."""
 
     @classmethod
     async def start(cls, evaluators: Sequence[Evaluator], limits: Limits) -> "WorkerProcess":
@@ -125,7 +128,8 @@ class WorkerProcess:
             raise UserError(where, detail, "Run the file with python to see why, or raise grader_memory_mb")
         if "failed" in reply:
             raise _load_error(reply)
-        self._around = len(self._process.members()) - 1
+        members = self._process.members()
+        self._around, self._held, self._memory_bytes = len(members) - 1, held_bytes(members), limits.memory_mb << 20
 
     async def _exchange(self, request_id: str, request: str, timeout_s: float) -> Reply:
         self._send(request)
@@ -171,9 +175,13 @@ class WorkerProcess:
         self._process.stdin.write(f"{line}\n".encode())
 
     def _count(self) -> None:
-        running = len(self._process.members()) - self._around
+        """Refuse too many processes, and too much memory in several: in one the kernel does."""
+        members = self._process.members()
+        running = len(members) - self._around
         if running > MAX_PROCESSES:
             raise GradingError("processes", f"{running} processes; a grader may have {MAX_PROCESSES}")
+        if running > 1 and held_bytes(members) - self._held > self._memory_bytes:
+            raise GradingError("memory", f"{running} processes hold more than {self._memory_bytes >> 20} MB together")
 
     def _death(self) -> str:
         code = self._process.returncode

@@ -4,8 +4,11 @@ import os
 import secrets
 import signal
 import sys
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from tunesmith.core.errors import UserError
 
 _FREE_USERS = range(60578, 61184)
 """User ids that no convention hands out (systemd's map of the uid space)."""
@@ -13,13 +16,22 @@ _FREE_USERS = range(60578, 61184)
 _MOST_LOOKS = 50
 
 
-def unused_user() -> int | None:
-    """A user id that nobody and no process has, when this process may hand it out; None when it is not root."""
+def unused_user(promised: Collection[int] = ()) -> int | None:
+    """A user id that nobody and no process has, when this process may hand it out; None when it is not root.
+
+    Args:
+        promised: ids of those who have not started yet, to be avoided.
+
+    Raises:
+        UserError: every id is in use.
+    """
     if sys.platform != "linux" or os.geteuid() != 0:
         return None
     taken = {user for _, user in _users()}
     free = [user for user in _FREE_USERS if user not in taken]
-    return secrets.choice(free) if free else None
+    if not free:
+        raise UserError("sandbox", f"all {len(_FREE_USERS)} of its user ids are in use", "Run fewer graders at a time")
+    return secrets.choice([user for user in free if user not in promised] or free)
 
 
 def members(leader: int, user: int | None) -> list[int]:
@@ -38,6 +50,15 @@ def members(leader: int, user: int | None) -> list[int]:
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
     return sorted(found)
+
+
+def held_bytes(pids: Iterable[int]) -> int:
+    """Memory that processes hold together, what they share counted once."""
+    held = 0
+    for pid in pids:
+        with suppress(OSError, IndexError, ValueError):
+            held += int(Path(f"/proc/{pid}/smaps_rollup").read_text().partition("\nPss:")[2].split()[0]) << 10
+    return held
 
 
 def kill_all(leader: int, user: int | None) -> None:

@@ -8,6 +8,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 
@@ -15,6 +16,7 @@ from tunesmith.services.run_folder import RunFolder
 
 MOST_POINTS = 2000
 """Points given of a series; more are thinned to the lows and highs of equal spans."""
+SMOOTH_OVER = 10
 KEPT_RUNS = 32
 _MARK_BYTES = 256
 FILES = ("metrics.jsonl", "timing.jsonl")
@@ -55,10 +57,17 @@ class Curves:
         self._files: OrderedDict[Path, _File] = OrderedDict()
         self._lock = Lock()
 
-    def of(self, run: RunFolder, names: Sequence[str], most: int = MOST_POINTS) -> dict[str, Curve]:
-        """The metrics of a run that have been measured, of those named."""
+    def of(
+        self, run: RunFolder, names: Sequence[str], most: int = MOST_POINTS, smooth: bool = False
+    ) -> dict[str, Curve]:
+        """The metrics of a run that have been measured, of those named.
+
+        Args:
+            smooth: give trailing means instead of the values.
+        """
         columns = self._columns(run)
-        return {name: thinned(columns[name], most) for name in names if name in columns}
+        found = {name: columns[name] for name in names if name in columns}
+        return {name: thinned(smoothed(column) if smooth else column, most) for name, column in found.items()}
 
     def names(self, run: RunFolder) -> list[str]:
         """Every metric of a run."""
@@ -109,6 +118,16 @@ def _read_on(path: Path, known: _File) -> _File:
     known.size += len(whole)
     known.mark = (known.mark + whole)[-_MARK_BYTES:]
     return known
+
+
+def smoothed(column: Column) -> Column:
+    """The mean of each value and the nine before it; a series of fewer than twenty stays as it is."""
+    if len(column.values) < 2 * SMOOTH_OVER:
+        return column
+    sums = [0.0, *accumulate(column.values)]
+    starts = (max(0, end - SMOOTH_OVER) for end in range(1, len(sums)))
+    means = ((sums[end] - sums[start]) / (end - start) for end, start in enumerate(starts, start=1))
+    return Column(column.steps, array("d", means))
 
 
 def thinned(column: Column, most: int) -> Curve:

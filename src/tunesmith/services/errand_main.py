@@ -15,7 +15,7 @@ def plan(given: Mapping[str, Any]) -> dict[str, Any]:
     """What a job will take, by a rehearsal of a few steps."""
     from tunesmith.services.rehearsal import plan
 
-    return plan(build_spec(given["spec"])).as_dict()
+    return plan(build_spec(given["spec"]), given.get("secrets")).as_dict()
 
 
 def try_grader(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def try_grader(given: Mapping[str, Any]) -> dict[str, Any]:
 
     spec = build_spec(given["spec"])
     assert isinstance(spec, RftSpec), "only these have graders"
-    return try_grader(spec, TRIED_ROWS, sample=True).as_dict()
+    return try_grader(spec, TRIED_ROWS, sample=True, secrets=given.get("secrets")).as_dict()
 
 
 ERRANDS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"plan": plan, "try": try_grader}

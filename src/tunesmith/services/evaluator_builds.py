@@ -11,14 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from tunesmith.core.archives import unpack
-from tunesmith.core.errors import UserError
 from tunesmith.grading.projects import manifest
 from tunesmith.grading.projects.manifest import Project, Traits, parse_entry
 from tunesmith.grading.projects.process import Guest, Surroundings
+from tunesmith.services.installs import install
 
 Say = Callable[[str], None]
-INSTALL_S = 900.0
-"""How long requirements may take to install."""
 EVAL_PROTOCOL = "eval-protocol==0.3.33"
 """Installed for projects that use it and do not name it themselves: elsewhere it is there already."""
 _USES_EVAL_PROTOCOL = re.compile(r"^\s*(?:from|import)\s+eval_protocol\b", re.MULTILINE)
@@ -110,35 +108,10 @@ def environment_name(requirements: str) -> str:
 
 
 def _install(requirements: str, folder: Path, say: Say) -> None:
-    _run((sys.executable, "-m", "venv", "--without-pip", str(folder)), say)
+    """An environment with the requirements, in which our own packages are seen too."""
+    subprocess.run((sys.executable, "-m", "venv", "--without-pip", str(folder)), check=True, stdin=subprocess.DEVNULL)
     site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     ours = [path for path in sys.path if path.endswith("site-packages")]
     (site / "tunesmith.pth").write_text("".join(f"{path}\n" for path in ours), "utf-8")
-    wanted = folder / "requirements.txt"
-    wanted.write_text(requirements + "\n", "utf-8")
-    pip = (sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"))
-    _run(
-        (*pip, "install", "--no-input", "--disable-pip-version-check", "--no-warn-conflicts", "-q", "-r", str(wanted)),
-        say,
-    )
-
-
-def _run(command: tuple[str, ...], say: Say) -> None:
-    """One step of an installation; what it says goes to the log.
-
-    Raises:
-        UserError: it failed.
-    """
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=INSTALL_S
-        )
-    except subprocess.TimeoutExpired:
-        mend = "Ask for fewer packages, or for versions that have wheels"
-        raise UserError("requirements.txt", f"did not install within {INSTALL_S:g} s", mend) from None
-    said = done.stdout.decode("utf-8", "replace").strip()
-    if said:
+    if said := install(requirements, folder):
         say(said)
-    if done.returncode:
-        last = next((line for line in reversed(said.splitlines()) if "ERROR" in line), said[-300:])
-        raise UserError("requirements.txt", f"cannot be installed: {last}", "Mend it and upload the project again")

@@ -21,7 +21,9 @@ from tunesmith.services.datasets import Incoming, check_display_name
 from tunesmith.services.evaluator_builds import build
 from tunesmith.services.jobs.moves import ENDED
 from tunesmith.services.jobs.rows import JobRow
+from tunesmith.services.keys import Keys
 from tunesmith.services.store import Base, Store, utc_now
+from tunesmith.services.user_code import check_walls
 
 State = Literal["BUILDING", "ACTIVE", "BUILD_FAILED"]
 MAX_BYTES = 100 << 20
@@ -166,13 +168,16 @@ class Evaluators:
 
         Raises:
             Conflict: nothing was uploaded yet.
+            Denied: the server may not run code of its users.
         """
+        check_walls(Keys(self._store))
         row = self._uploaded(owner, evaluator_id)
         if row.state != "ACTIVE":
             self._builders.submit(self._built, owner, evaluator_id, row.key)
 
     def build(self, owner: str, evaluator_id: str) -> Evaluator:
         """The same, and wait for its end."""
+        check_walls(Keys(self._store))
         row = self._uploaded(owner, evaluator_id)
         if row.state != "ACTIVE":
             self._builders.submit(self._built, owner, evaluator_id, row.key).result()
@@ -254,6 +259,7 @@ class Evaluators:
 
         Raises:
             Conflict: nothing was uploaded yet.
+            Denied: the server may not run code of its users.
         """
         row = self._uploaded(owner, evaluator_id)
         return self._folder / row.key / row.upload
@@ -263,6 +269,7 @@ class Evaluators:
 
         Raises:
             Conflict: nothing was uploaded yet.
+            Denied: the server may not run code of its users.
         """
         file = self._folder / self._uploaded(owner, evaluator_id).key / LOG
         if not file.is_file():

@@ -75,6 +75,7 @@ class PolicyEndpoint:
         """By the rollout's id."""
         self._renderer = renderer
         self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[Any]] = set()
 
     async def start(self, socket: Path) -> None:
         self._server = await asyncio.start_unix_server(self._serve, socket)
@@ -82,9 +83,16 @@ class PolicyEndpoint:
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()
+        living = tuple(self._connections)
+        for task in living:
+            task.cancel()
+        await asyncio.gather(*living, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, request after request."""
+        task = asyncio.current_task()
+        assert task is not None, "a connection is a task"
+        self._connections.add(task)
         connection = h11.Connection(h11.SERVER)
         try:
             while (request := await _request(connection, reader)) is not None:
@@ -99,6 +107,8 @@ class PolicyEndpoint:
         finally:
             with suppress(ConnectionError):
                 writer.close()
+                await writer.wait_closed()
+            self._connections.discard(task)
 
     async def _answer(self, method: str, path: str, data: bytes) -> tuple[int, dict[str, Any]]:
         if method != "POST" or not path.partition("?")[0].endswith("/chat/completions"):
@@ -112,7 +122,7 @@ class PolicyEndpoint:
             return 200, response(await line.turn(body), self._renderer, body)
         except UserError as e:
             return 400, _error(str(e))
-        except (ValueError, TypeError, AttributeError) as e:
+        except (ValueError, TypeError, AttributeError, LookupError) as e:
             return 400, _error(f"the request cannot be read: {e}")
 
 

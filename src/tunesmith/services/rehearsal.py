@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,10 +45,14 @@ class Plan:
         return asdict(self)
 
 
-def plan(spec: AnySpec) -> Plan:
-    """Check everything a job would refuse, rehearse a few steps, and scale up. Nothing is kept."""
+def plan(spec: AnySpec, secrets: Mapping[str, str] | None = None) -> Plan:
+    """Check everything a job would refuse, rehearse a few steps, and scale up. Nothing is kept.
+
+    Args:
+        secrets: environment variables for an uploaded evaluator.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(_rehearse(spec, Path(folder)))
+        return asyncio.run(_rehearse(spec, Path(folder), secrets))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +67,17 @@ class _Seen:
     eval_s: float
 
 
-async def _rehearse(spec: AnySpec, folder: Path) -> Plan:
+async def _rehearse(spec: AnySpec, folder: Path, secrets: Mapping[str, str] | None) -> Plan:
     small = spec.model_copy(update={"eval_every": STEPS, "epochs": max(spec.epochs, STEPS)})
     prompts = 0
     async with AsyncExitStack() as stack:
         engine = engine_of(spec)
-        full = await recipe_of(spec, engine, stack, -1, {})
+        full = await recipe_of(spec, engine, stack, -1, {}, secrets=secrets)
         if isinstance(spec, RftSpec):
             prompts = spec.prompts_per_chunk(full.rows)
             small = small.model_copy(update={"chunk_size": min(prompts, PROMPTS)})
         heldout = min(full.heldout, HELD_OUT)
-        rehearsal = await recipe_of(small, engine, stack, -1, {}, heldout=heldout)
+        rehearsal = await recipe_of(small, engine, stack, -1, {}, heldout=heldout, secrets=secrets)
         run = RunFolder(folder / "run").create(spec.model_dump(), spec.kind)
         seen = await _steps(rehearsal, run, small, engine)
     scale = max(1.0, prompts / PROMPTS)

@@ -3,23 +3,25 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from tunesmith.core.ports import Grader
+from tunesmith.core.ports import Grader, Roller
 from tunesmith.core.seeds import seed_of
 from tunesmith.core.types import Group, Rollout
 from tunesmith.data import RftRow, load_rows
 from tunesmith.grading import grader_of
 from tunesmith.grading.error_report import top_errors
 from tunesmith.grading.forecast import advise_signal, expected_signal_share, histogram
+from tunesmith.grading.projects.manifest import PROJECT
 from tunesmith.rollout.collect import SingleTurn, grade
 from tunesmith.services.engine import build_engine
 from tunesmith.services.names import base_model
 from tunesmith.services.prepare import prepare_rft
+from tunesmith.services.rollers import roller_of
 from tunesmith.spec import RftSpec
 
 
@@ -50,25 +52,39 @@ class Trial:
         return asdict(self)
 
 
-def try_grader(spec: RftSpec, rows: int, sample: bool) -> Trial:
-    """Grade n attempts at each of the first rows: the model's own, or without one the row's recorded answer."""
-    return asyncio.run(_sampled(spec, rows) if sample else _recorded(spec, rows))
+def try_grader(spec: RftSpec, rows: int, sample: bool, secrets: Mapping[str, str] | None = None) -> Trial:
+    """Grade n attempts at each of the first rows: the model's own, or without one the row's recorded answer.
+
+    Args:
+        secrets: environment variables for an uploaded evaluator.
+    """
+    return asyncio.run(_sampled(spec, rows, secrets or {}) if sample else _recorded(spec, rows))
 
 
-async def _sampled(spec: RftSpec, rows: int) -> Trial:
+async def _sampled(spec: RftSpec, rows: int, secrets: Mapping[str, str]) -> Trial:
     engine = build_engine(base_model(spec.base_model), lora_rank=8, max_rows=spec.concurrency())
     prompts = prepare_rft(spec, engine.renderer, engine.model.config.max_positions).train[:rows]
     n = spec.response_candidates_count
-    pool = grader_of(spec)
-    async with pool as grader:
-        roller = SingleTurn(engine.sampler, grader, engine.renderer.decode)
-        tasks = [roller.roll(p, spec.sampling(spec.temperature, seed_of("try", i)), n) for i, p in enumerate(prompts)]
-        groups = await asyncio.gather(*tasks)
-        stats = pool.stats()
+
+    async def groups_of(roller: Roller) -> list[Group]:
+        params = [spec.sampling(spec.temperature, seed_of("try", i)) for i in range(len(prompts))]
+        return list(await asyncio.gather(*(roller.roll(p, given, n) for p, given in zip(prompts, params, strict=True))))
+
+    if str(spec.evaluator).startswith(PROJECT):
+        began = time.perf_counter()
+        async with roller_of(spec, engine, secrets) as project:
+            groups = await groups_of(project)
+        # A project may make its attempts itself, so that sampling and grading cannot be told apart.
+        took = time.perf_counter() - began
+        timing = (took, took)
+    else:
+        pool = grader_of(spec)
+        async with pool as grader:
+            groups = await groups_of(SingleTurn(engine.sampler, grader, engine.renderer.decode))
+            timing = (pool.stats().seconds_total, pool.stats().seconds_max)
     rates = _pass_rates(groups)
     advice = advise_signal(rates, n, spec.temperature)
     signal = fmean(len({r.score.reward for r in g.rollouts if r.score}) > 1 for g in groups)
-    timing = (stats.seconds_total, stats.seconds_max)
     return _trial(groups, timing, signal, expected_signal_share(rates, n) if rates else None, advice)
 
 

@@ -4,7 +4,8 @@ import pytest
 from server.web.conftest import new_job
 
 from tunesmith.server.web.draft import boxes_of, draft_of, draft_of_job
-from tunesmith.server.web.setting_fields import FIRST, fields_of
+from tunesmith.server.web.setting_fields import FIRST, fields_of, goals_of
+from tunesmith.spec.goals import GOALS
 from tunesmith.spec.load import KINDS
 
 QUERY = "kind=rft&dataset=sums&evaluator=contains"
@@ -54,6 +55,16 @@ def test_a_refused_setting_is_told_at_its_field(get, job):
     assert get(f"/create/plan?{QUERY}&epochs=2").status_code == 200
 
 
+def test_a_goal_fills_in_its_fields_and_keeps_what_was_typed():
+    draft = draft_of([("kind", "rft"), ("epochs", "3"), ("learning_rate", "2e-4")])
+    goals = {goal.name: goal for goal in goals_of(draft)}
+    assert len(goals) == len(GOALS)
+    assert goals["prevent overfitting"].changes == "epochs 1, lora_rank 4"
+    assert "epochs=1&" in goals["prevent overfitting"].href
+    assert "learning_rate=2e-4" in goals["prevent overfitting"].href
+    assert "safer" not in {goal.name for goal in goals_of(draft_of([("kind", "sft")]))}
+
+
 def test_launch_makes_the_job_with_typed_settings(app, post, job):
     answer = post(
         "/create/launch",
@@ -85,9 +96,10 @@ def test_a_clone_begins_with_the_settings_of_its_model_job(app, get):
 
 
 def test_files_of_the_server_are_no_graders_here(post, job):
-    for evaluator in ("/etc/passwd.py::f", "project:/etc"):
-        answer = post("/create/launch", kind="rft", dataset="sums", evaluator=evaluator)
-        assert answer.status_code in (400, 404), evaluator
+    for evaluator in (f"{__file__}::grade", "project:/etc", "sql:folder=/etc"):
+        for page in ("launch", "try", "rehearse"):
+            answer = post(f"/create/{page}", kind="rft", dataset="sums", evaluator=evaluator)
+            assert answer.status_code in (400, 404), (page, evaluator)
 
 
 def test_pages_of_a_draft_without_a_dataset_say_so(get, job):

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tunesmith.server.web import assets
 from tunesmith.server.web.visitor import COOKIE, Visitor
 
 HOST = {"host": "localhost"}
@@ -90,3 +91,9 @@ def test_a_browser_may_load_nothing_but_our_own_files(get):
     assert [
         url for url in re.findall(r'(?:src|href)="([^"]+)"', page.text) if not url.startswith(("/dashboard", "#"))
     ] == []
+
+
+def test_a_page_without_its_libraries_says_how_to_get_them(get):
+    page = get("/fine-tuning").text
+    assert ("make web" in page) is bool(assets.missing())
+    assert ("lib/htmx.min.js" in page) is (not assets.missing())

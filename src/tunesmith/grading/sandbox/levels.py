@@ -12,6 +12,7 @@ from typing import Final, Literal, get_args
 
 from tunesmith.core.errors import UserError, unknown
 from tunesmith.grading.processes import kill_all
+from tunesmith.grading.sandbox import seccomp
 from tunesmith.grading.sandbox.prepare import Request, prepared
 
 Level = Literal["bubblewrap", "namespaces", "limits"]
@@ -69,6 +70,8 @@ def _found(demanded: str) -> Found:
 
 def trial(candidate: str) -> str:
     """Start something at a level; returns what is wrong with the level here, or nothing."""
+    if candidate != "limits" and not seccomp.supported():
+        return "needs Linux on x86_64 or aarch64"
     look = "import os, sys; print('file seen' if os.path.exists(sys.argv[1]) else 'nothing seen')"
     with tempfile.NamedTemporaryFile(dir="/var/tmp") as file:
         command = [os.path.realpath(sys.executable), "-I", "-S", "-c", look, file.name]

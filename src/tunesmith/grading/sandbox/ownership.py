@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import struct
+from functools import cache
 from pathlib import Path
 
 from tunesmith.grading.sandbox import kernel
@@ -21,18 +22,19 @@ def show(source: str, place: str, user: int, processes: str) -> None:
     """Mount a file or folder at a place, with its owner's files as the user's; `processes` is where our /proc lies."""
     tree = kernel.system_call("open_tree", _HERE, source, _CLONE | _WITH_ALL_BELOW | _CLOSE_ON_EXEC)
     try:
-        mapping = _mapping(os.stat(source), user, processes)
+        owner = os.stat(source)
+        mapping = _mapping(owner.st_uid, owner.st_gid, user, processes)
         attributes = struct.pack("4Q", _MAPPED_OWNERS, 0, 0, mapping)
         at = _THE_DESCRIPTOR_ITSELF | _WITH_ALL_BELOW
         kernel.system_call("mount_setattr", tree, "", at, ctypes.create_string_buffer(attributes, 32), 32)
-        os.close(mapping)
     except OSError:
         pass  # As the module says: rights stay as they are, and a file that cannot be read says so when it is opened.
     kernel.system_call("move_mount", tree, "", _HERE, place, _FROM_DESCRIPTOR)
     os.close(tree)
 
 
-def _mapping(owner: os.stat_result, user: int, processes: str) -> int:
+@cache
+def _mapping(owner: int, group: int, user: int, processes: str) -> int:
     """A user namespace in which the owner outside is the user; mounts take their mapping from one."""
     ready, told = os.pipe()
     child = os.fork()
@@ -47,8 +49,8 @@ def _mapping(owner: os.stat_result, user: int, processes: str) -> int:
     try:
         if not os.read(ready, 1):
             raise PermissionError("no user namespaces here")
-        Path(f"{processes}/{child}/uid_map").write_text(f"{owner.st_uid} {user} 1")
-        Path(f"{processes}/{child}/gid_map").write_text(f"{owner.st_gid} {user} 1")
+        Path(f"{processes}/{child}/uid_map").write_text(f"{owner} {user} 1")
+        Path(f"{processes}/{child}/gid_map").write_text(f"{group} {user} 1")
         return os.open(f"{processes}/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(ready)

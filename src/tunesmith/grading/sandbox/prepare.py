@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ PACKAGE = Path(__file__).parents[3]
 SYSTEM_FILES = ("ld.so.cache", "alternatives", "localtime", "ssl", "ca-certificates", "mime.types", "protocols")
 """Parts of /etc that programs need and that hold no secrets."""
 NETWORK_FILES = ("resolv.conf", "nsswitch.conf", "services", "gai.conf", "host.conf")
+_FOLDER = "tunesmith-sandbox-"
 _HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
 
 
@@ -53,9 +54,11 @@ class Prepared:
 @contextmanager
 def prepared(request: Request, level: str) -> Iterator[Prepared]:
     """Folders and plan of a start; the folder is removed again if the start fails."""
-    user = unused_user()
-    folder = Path(tempfile.mkdtemp(prefix="tunesmith-sandbox-"))
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
     try:
+        user = unused_user(_owners(folder.parent))
+        if user is not None:
+            os.chown(folder, user, user)
         plan = _plan(request, level, user, folder)
         descriptor = written(plan)
         try:
@@ -67,6 +70,16 @@ def prepared(request: Request, level: str) -> Iterator[Prepared]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _owners(folder: Path) -> set[int]:
+    """Users of sandboxes that are being started or run: each owns its folder."""
+    found = set()
+    for entry in os.scandir(folder):
+        if entry.name.startswith(_FOLDER):
+            with suppress(OSError):
+                found.add(entry.stat(follow_symlinks=False).st_uid)
+    return found
 
 
 @cache

@@ -102,14 +102,14 @@ def id_of(title: str) -> str:
     return sub(r"[^a-z]+", "-", title.lower())
 
 
-def charts_of(curves: Curves, run: RunFolder) -> list[Chart]:
+def charts_of(curves: Curves, run: RunFolder, smooth: bool = False) -> list[Chart]:
     """Those that have data."""
-    found = curves.of(run, [metric for plan in PLANS for metric, _ in plan.lines])
+    found = curves.of(run, [metric for plan in PLANS for metric, _ in plan.lines], smooth=smooth)
     charts = []
     for plan in (*PLANS[:1], *_part_plans(curves.names(run)), *PLANS[1:]):
         lines = [(label, found[metric]) for metric, label in plan.lines if metric in found]
         if not lines and plan not in PLANS:
-            parts = curves.of(run, [metric for metric, _ in plan.lines])
+            parts = curves.of(run, [metric for metric, _ in plan.lines], smooth=smooth)
             lines = [(label, parts[metric]) for metric, label in plan.lines]
         if lines:
             charts.append(Chart(id_of(plan.title), plan, lines, plan.title))

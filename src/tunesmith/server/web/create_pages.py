@@ -13,7 +13,7 @@ from tunesmith.server.web.datasets_page import SHOWN_PROBLEMS, model_names, prev
 from tunesmith.server.web.draft import Draft, boxes_of, draft_of, draft_of_job
 from tunesmith.server.web.forms import Form
 from tunesmith.server.web.pages import HEADERS, fragment, new_router, page
-from tunesmith.server.web.setting_fields import fields_of
+from tunesmith.server.web.setting_fields import fields_of, goals_of
 from tunesmith.server.web.uploads import take_dataset, uploaded
 from tunesmith.server.web.visitor import Seen
 from tunesmith.services.datasets import Datasets
@@ -101,7 +101,7 @@ def choose_settings(request: Request, visitor: Seen) -> Response:
         changes = {name: value for name, value in request.query_params.items() if name != "from"}
         return RedirectResponse(draft.changed(changes).href("settings"), 303, HEADERS)
     draft = _draft(request)
-    return _page(request, visitor, "create_settings.html", "settings", draft, fields=fields_of(draft), refused=None)
+    return _settings_page(request, visitor, draft, None)
 
 
 @router.get("/create/plan")
@@ -110,12 +110,10 @@ def show_plan(request: Request, visitor: Seen, errand: str = "") -> Response:
     draft = _draft(request)
     jobs: Jobs = request.app.state.jobs
     try:
-        spec = jobs.specs.build(visitor.owner, "draft", draft.new_job())
-        verdict = _datasets(request).verdict(visitor.owner, draft.dataset, draft.kind)
-        verdict.raise_if_bad(draft.dataset, spec.skip_bad_rows)
+        spec, warnings = jobs.check(visitor.owner, draft.new_job())
     except UserError as e:
-        fields = fields_of(draft, e)
-        return _page(request, visitor, "create_settings.html", "settings", draft, 400, fields=fields, refused=e)
+        return _settings_page(request, visitor, draft, e)
+    verdict = _datasets(request).verdict(visitor.owner, draft.dataset, draft.kind)
     held = 0 if draft.evaluation_dataset or not spec.eval_auto_carveout else min(200, verdict.rows // 10)
     rows = max(1, verdict.rows - held)
     facts = [("Rows to train on", f"{rows}"), ("Rows held out", f"{held}" if held else draft.evaluation_dataset or "0")]
@@ -123,7 +121,7 @@ def show_plan(request: Request, visitor: Seen, errand: str = "") -> Response:
     if isinstance(spec, RftSpec):
         each = spec.prompts_per_chunk(rows) * spec.response_candidates_count
         facts += [("Attempts per step", str(each))]
-    view: dict[str, Any] = {"facts": facts, "warnings": spec.warnings(), "errand": _errand(request, visitor, errand)}
+    view: dict[str, Any] = {"facts": facts, "warnings": warnings, "errand": _errand(request, visitor, errand)}
     return _page(request, visitor, "create_plan.html", "plan", draft, **view)
 
 
@@ -159,11 +157,18 @@ async def launch(request: Request, form: Form) -> Response:
     return RedirectResponse(await asyncio.to_thread(make), 303, HEADERS)
 
 
+def _settings_page(request: Request, visitor: Seen, draft: Draft, refused: UserError | None) -> Response:
+    view: dict[str, Any] = {"fields": fields_of(draft, refused), "goals": goals_of(draft), "refused": refused}
+    return _page(request, visitor, "create_settings.html", "settings", draft, 400 if refused else 200, **view)
+
+
 async def _start(request: Request, owner: str, what: str, draft: Draft) -> str:
     jobs: Jobs = request.app.state.jobs
     errands: Errands = request.app.state.errands
-    spec = await asyncio.to_thread(lambda: jobs.specs.build(owner, "draft", draft.new_job()))
-    return errands.start(owner, what, {"spec": spec.model_dump()})
+    # What a job would refuse is refused here too: a grader that is a file of the server above all.
+    spec, _ = await asyncio.to_thread(jobs.check, owner, draft.new_job())
+    secrets = await asyncio.to_thread(request.app.state.evaluators.secrets, owner)
+    return errands.start(owner, what, {"spec": spec.model_dump(), "secrets": secrets})
 
 
 def _errand(request: Request, visitor: Seen, name: str) -> dict[str, Any] | None:

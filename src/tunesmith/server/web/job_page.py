@@ -26,7 +26,9 @@ LIVE = ("head", "tiles", "findings", "charts", "events")
 
 
 @router.get(ADDRESS)
-def job_page(request: Request, visitor: Seen, slug: str, name: str, level: str = "info") -> Response:
+def job_page(
+    request: Request, visitor: Seen, slug: str, name: str, level: str = "info", smooth: bool = False
+) -> Response:
     job = _job(request, visitor, slug, name)
     view = _view(request, job, level)
     return page(
@@ -36,6 +38,7 @@ def job_page(request: Request, visitor: Seen, slug: str, name: str, level: str =
         job=job,
         view=view,
         charts=_charts(request, job),
+        smooth=smooth,
         settings=settings_of(job.kind, asked_settings(job)),
         commands=as_command(job, str(request.base_url).rstrip("/")),
         links=links_of(job),
@@ -43,13 +46,15 @@ def job_page(request: Request, visitor: Seen, slug: str, name: str, level: str =
 
 
 @router.get(ADDRESS + "/live")
-async def live_job(request: Request, visitor: Seen, slug: str, name: str, level: str = "info") -> Response:
+async def live_job(
+    request: Request, visitor: Seen, slug: str, name: str, level: str = "info", smooth: bool = False
+) -> Response:
     """The parts that changed; ``step`` tells the charts that there are new points."""
 
     def look() -> dict[str, str]:
         job = _job(request, visitor, slug, name)
         view = _view(request, job, level)
-        found = {"job": job, "view": view, "visitor": visitor, "charts": _charts(request, job)}
+        found = {"job": job, "view": view, "visitor": visitor, "charts": _charts(request, job), "smooth": smooth}
         parts = {part: fragment(f"job_{part}.html", **found) for part in LIVE}
         return parts | {"step": str(view.row.progress.step) + ("." if view.row.settled else "")}
 
@@ -63,10 +68,12 @@ async def live_job(request: Request, visitor: Seen, slug: str, name: str, level:
 
 
 @router.get(ADDRESS + "/curves.json")
-def curves_json(request: Request, visitor: Seen, slug: str, name: str, after: int = -1) -> dict[str, Any]:
+def curves_json(
+    request: Request, visitor: Seen, slug: str, name: str, after: int = -1, smooth: bool = False
+) -> dict[str, Any]:
     job = _job(request, visitor, slug, name)
     jobs: Jobs = request.app.state.jobs
-    return charts.as_json(_charts(request, job), jobs.findings(job.owner, job.id), after)
+    return charts.as_json(_charts(request, job, smooth), jobs.findings(job.owner, job.id), after)
 
 
 @router.get(ADDRESS + "/curves/{chart}")
@@ -101,10 +108,10 @@ def _chart(request: Request, job: Job, chart: str) -> charts.Chart:
     return found
 
 
-def _charts(request: Request, job: Job) -> list[charts.Chart]:
+def _charts(request: Request, job: Job, smooth: bool = False) -> list[charts.Chart]:
     jobs: Jobs = request.app.state.jobs
     curves: Curves = request.app.state.curves
-    return charts.charts_of(curves, jobs.run(job.owner, job.id))
+    return charts.charts_of(curves, jobs.run(job.owner, job.id), smooth)
 
 
 def _job(request: Request, visitor: Seen, slug: str, name: str) -> Job:

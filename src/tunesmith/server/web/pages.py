@@ -43,6 +43,7 @@ def environment() -> Environment:
         loader=PackageLoader("tunesmith.server.web"),
         autoescape=True,
         undefined=StrictUndefined,
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -10,6 +10,7 @@ from tunesmith.core.errors import UserError
 from tunesmith.server.web import words
 from tunesmith.server.web.draft import ELSEWHERE, Draft
 from tunesmith.spec.bounds import MANAGED
+from tunesmith.spec.goals import GOALS, with_goal
 from tunesmith.spec.load import KINDS
 
 FIRST: Mapping[str, tuple[str, ...]] = {
@@ -55,6 +56,29 @@ class SettingFields:
     def open(self) -> bool:
         """Whether one that is folded away was changed or is wrong."""
         return any(f.value or f.problem for f in self.others)
+
+
+@dataclass(frozen=True, slots=True)
+class GoalLink:
+    """A preset: what it changes, and the address with those changes."""
+
+    name: str
+    changes: str
+    href: str
+
+
+def goals_of(draft: Draft) -> list[GoalLink]:
+    """The presets that change something of this kind of job, over what was typed before."""
+    spec, found = KINDS[draft.kind], []
+    for goal in GOALS:
+        try:
+            changes = with_goal({"goal": goal}, spec)
+        except UserError:
+            continue
+        typed = {name: words.typed(value) for name, value in changes.items()}
+        said = ", ".join(f"{name} {value}" for name, value in typed.items())
+        found.append(GoalLink(goal.replace("-", " "), said, draft.changed(typed).href("settings")))
+    return found
 
 
 def fields_of(draft: Draft, refused: UserError | None = None) -> SettingFields:

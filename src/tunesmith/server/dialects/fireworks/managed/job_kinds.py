@@ -18,6 +18,7 @@ from tunesmith.server.errors import explain
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.evaluators import PREFIX, Evaluators
 from tunesmith.services.jobs.job import NewJob
+from tunesmith.services.trackers.companion import check_installed
 from tunesmith.services.tuned_models import TunedModels
 
 AnyRequest = Rft | Sft | Dpo
@@ -99,10 +100,15 @@ def _models(request: Request, owner: str, training: Training) -> dict[str, Any]:
 
 
 def _tracker(body: AnyRequest) -> dict[str, Any]:
-    """What Weights & Biases is told, where a client wants that."""
+    """What Weights & Biases is told, where a client wants that.
+
+    Raises:
+        UserError: its library is not installed here.
+    """
     wandb = body.wandb_config
     if not wandb.enabled:
         return {}
+    check_installed(["wandb"])
     given = {"tracker_project": wandb.project, "tracker_entity": wandb.entity, "tracker_run": wandb.run_id}
     return {"report_to": ["wandb"], **{name: value for name, value in given.items() if value}}
 

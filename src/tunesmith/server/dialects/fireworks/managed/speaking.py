@@ -21,6 +21,7 @@ OTHERS = {
     "warm_start_from": "training_config.warm_start_from",
     "output_model": "training_config.output_model",
     "min_lr_ratio": "lr_scheduler.min_lr_ratio",
+    "report_to": "wandb_config.enabled",
     "tracker_project": "wandb_config.project",
     "tracker_entity": "wandb_config.entity",
     "tracker_run": "wandb_config.run_id",
