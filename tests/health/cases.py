@@ -112,14 +112,14 @@ CASES = [
         "response_candidates_count: 8 -> 16",
     ),
     (
-        # 100 tokens x 0.0001 nats = 0.01 nats per response
+        # 100 tokens x 0.00005 nats = 0.005 nats per response
         "early_plateau",
         "warning",
         10,
         history(
             rollout__reward_mean=[0.4, 0.41] * 5,
             rollout__signal_share=[0.6] * 10,
-            policy__kl_ref=[1e-4] * 10,
+            policy__kl_ref=[5e-5] * 10,
             rollout__length_mean=[100] * 10,
         ),
         RFT,

@@ -199,3 +199,26 @@ def test_many_kills_of_workers_and_schedulers(places: Callable[[str], Workplace]
             assert where.until_state(job, "succeeded", "failed").state == "succeeded", where.said()
     for job, other in zip(jobs, expected, strict=True):
         assert fingerprint(place.run(job).path) == fingerprint(calm.run(other).path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hours", ["-2h", "+2h"])
+def test_a_worker_whose_clock_is_wrong(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: str
+) -> None:
+    """Killed once, so that a worker with the right clock takes over: nothing twice, no time before an earlier one."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+    if library is None:
+        pytest.skip("faketime is not installed")
+    with monkeypatch.context() as changed:
+        for name, value in {"LD_PRELOAD": str(library), "FAKETIME": hours, "FAKETIME_DONT_RESET": "1"}.items():
+            changed.setenv(name, value)
+        job = place.create("sft", **LONG)
+        until_step(place, job, 2)
+    assert kill(place, job)
+    ended = place.until_state(job, "succeeded", "failed")
+    assert (ended.state, ended.starts) == ("succeeded", 2), place.said()
+    assert fingerprint(place.run(job).path) == calm(place, job, tmp_path / "calm")
+    assert [m["step"] for m in place.jobs.metrics("ann", job.id, 0)] == list(range(1, 31))
+    times = [event.at for event in place.jobs.events("ann", job.id, limit=1000)]
+    assert times == sorted(times)

@@ -121,3 +121,32 @@ def test_compute_logprobs_of_the_version_that_serves(model_folder, rank):
     train(trainer)
     asyncio.run(sampler.load(trainer.save_weights_for_sampler("x")))
     assert asyncio.run(sampler.compute_logprobs(tokens)).tobytes() != before.tobytes()
+
+
+def test_a_hundred_loads_under_requests_mix_no_two_versions(model_folder):
+    """Each answer, whenever it was asked for, is to the last bit what its version gives by itself."""
+    trainer, sampler = policies.pair(model_folder("qwen3"))
+    start, short = policies.prompt(9), SamplingParams(max_tokens=6, temperature=0.8, seed=4)
+    versions = []
+    for number in range(4):
+        versions.append(trainer.save_weights_for_sampler(f"step-{number}"))
+        train(trainer)
+    alone = {}
+    for weights in versions:
+        asyncio.run(sampler.load(weights))
+        alone[weights.version] = policies.sample(sampler, (start, short, 3))[0]
+
+    async def all_at_once():
+        running = []
+        for number in range(100):
+            await sampler.load(versions[number % len(versions)])
+            running.append(asyncio.create_task(sampler.sample(start, short, 3)))
+            for _ in range(number % 3):
+                await asyncio.sleep(0)
+        return await asyncio.gather(*running)
+
+    answers = asyncio.run(all_at_once())
+    for found in answers:
+        [version] = {completion.version for completion in found}
+        assert policies.same(found, alone[version])
+    assert {found[0].version for found in answers} == set(alone)

@@ -46,6 +46,7 @@ def look(server: RunningServer) -> tuple[int, float]:
     return status, time.monotonic() - began
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seconds", [8.0, pytest.param(30.0, marks=pytest.mark.slow)])
 def test_a_locked_database(tmp_path: Path, seconds: float) -> None:
     """Another program holds it: what only reads is answered as ever, what writes with 503 within 6 seconds."""

@@ -93,6 +93,7 @@ def test_an_old_database_is_upgraded_with_all_its_rows(tmp_path: Path) -> None:
     engine.dispose()
 
 
+@pytest.mark.thorough
 def test_a_server_starts_on_an_old_database(tmp_path: Path) -> None:
     _, key = old_database(tmp_path / "data")
     server = RunningServer(tmp_path / "data").start()

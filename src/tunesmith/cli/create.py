@@ -60,6 +60,7 @@ def show_created(client: Any, job: Any, follow: bool, as_json: bool) -> None:
     from tunesmith.cli.output import print_json, say
 
     say(f"{job['kind']} job {job['id']} is {job['state']}; its result will be {job['output_model']}")
+    say(f"{client.url}{job['page']}")
     if follow:
         following.follow(client, job["id"], as_json)
         return

@@ -21,7 +21,7 @@ def add_to(app: typer.Typer, name: str) -> None:
 def doctor(data_dir: DataDir = HOME, url: Url = None, json: AsJson = False) -> None:
     """What on this machine is fit for work, and how to mend what is not.
 
-    Looks at Python, torch, memory, disk and the server; exit code 1 where something is red.
+    Looks at Python, torch, memory, disk, the sandbox and the server; exit code 1 where something is red.
 
     Example: tunesmith doctor
     """

@@ -5,9 +5,9 @@ import math
 from tunesmith.core.types import Finding
 from tunesmith.health.advice import finding, half, propose, slower
 from tunesmith.health.history import CEILING, WINDOW, History, Series, Settings, recent, series
-from tunesmith.health.signal import FLAT_STEPS, LITTLE, NOISY
+from tunesmith.health.signal import FLAT_STEPS, LITTLE
 
-STILL_NATS = 0.05
+STILL_NATS = 0.01
 """KL of a whole response to the start below which a policy has hardly moved."""
 
 
@@ -36,12 +36,7 @@ def early_plateau(history: History, settings: Settings) -> Finding | None:
     signal = recent(history, "rollout/signal_share")
     if len(rewards) < FLAT_STEPS or moved is None or moved >= STILL_NATS or rewards.last(WINDOW).mean() >= CEILING:
         return None
-    if (
-        rewards.noise() >= NOISY
-        or not signal.values
-        or signal.mean() < LITTLE
-        or _gain(rewards) > max(0.03, 2 * _error(rewards))
-    ):
+    if not signal.values or signal.mean() < LITTLE or _gain(rewards) > max(0.03, 2 * _error(rewards)):
         return None
     saw = f"mean reward {rewards.first(WINDOW).mean():.2f} -> {rewards.last(WINDOW).mean():.2f} in {len(rewards)} steps"
     saw += f", and the policy is {moved:.4f} nats per response away from its start"
@@ -77,7 +72,7 @@ def still_climbing(history: History, settings: Settings) -> Finding | None:
     if len(both) < 2 * WINDOW or both.last(WINDOW).mean() >= CEILING:
         return None
     gain = both.last(WINDOW).mean() - both.first(WINDOW).mean()
-    if gain <= max(0.02, 2 * rewards.noise()):
+    if gain <= max(0.02, 1.8 * rewards.noise()):
         return None
     saw = f"mean reward rose by {gain:.2f} within the last {2 * WINDOW} steps, to {both.last(WINDOW).mean():.2f}"
     change = propose(

@@ -11,6 +11,8 @@ from tunesmith.services.keys import PREFIX, Keys, Scope
 FIREWORKS = "fw_"
 ADMINISTER = ("/keys", "/apiKeys", "/secrets", "/users")
 """In addresses that give or take rights."""
+CHANGES = (":validateUpload",)
+"""Ends of addresses that a wire reads with GET although they change something."""
 INFER = (
     *("/completions", "/asample", "/create_sampling_session", "/join_sampling_session", "/create_sampling_route"),
     *("/create_session", "/session_heartbeat", "/finish", "/client/config", "/telemetry"),
@@ -40,7 +42,7 @@ async def owner_of(request: Request) -> str:
 
 def scope_for(method: str, path: str) -> Scope:
     """The scope that a request needs: by its method, and by the end of its address."""
-    if method in ("GET", "HEAD"):
+    if method in ("GET", "HEAD") and not path.endswith(CHANGES):
         return "read"
     if any(word in path for word in ADMINISTER):
         return "admin"

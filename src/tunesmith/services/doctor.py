@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tunesmith.core.errors import UserError
+from tunesmith.grading.sandbox import levels
+
 Light = Literal["green", "amber", "red"]
 GIB = 1 << 30
 LITTLE_MEMORY, LEAST_MEMORY = 4 * GIB, GIB
@@ -27,8 +30,8 @@ class Check:
 
 
 def look_at_machine(data_dir: Path) -> list[Check]:
-    """Python, torch, memory, disk, in this order."""
-    return [_python(), _torch(), _memory(), _disk(data_dir)]
+    """Python, torch, memory, disk and the sandbox, in this order."""
+    return [_python(), _torch(), _memory(), _disk(data_dir), _sandbox()]
 
 
 def _python() -> Check:
@@ -67,6 +70,17 @@ def _disk(data_dir: Path) -> Check:
     there = next(folder for folder in (data_dir, *data_dir.parents) if folder.is_dir())
     mend = f"Make room, or put the data elsewhere: tunesmith serve --data-dir DIR ({data_dir} now)"
     return _amount("disk", shutil.disk_usage(there).free, LITTLE_DISK, LEAST_DISK, mend)
+
+
+def _sandbox() -> Check:
+    try:
+        found = levels.found()
+    except UserError as e:
+        return Check("sandbox", "red", e.problem, e.mend)
+    if found.level == "limits":
+        why = "; ".join(f"{level}: {problem}" for level, problem in found.refused.items())
+        return Check("sandbox", "amber", f"limits alone ({why})", levels.WARNING)
+    return Check("sandbox", "green", found.level, "")
 
 
 def _amount(name: str, there: int, little: int, least: int, mend: str) -> Check:

@@ -34,10 +34,11 @@ def queued(shell, files):
 
 
 @pytest.mark.thorough
-def test_a_job_from_a_file_to_a_model(shell, files, tmp_path):
+def test_a_job_from_a_file_to_a_model(shell, trainer, files, tmp_path):
     words = ["--dataset", str(files / "rft.jsonl"), *SETTINGS, *RFT]
     done = shell("rft", "create", *words, "--name", "sums", "--output-model", "sums-1", "--follow", "--json")
     assert "uploaded rft.jsonl as rft-" in done.err
+    assert f"{trainer.base_url}/dashboard/fine-tuning/reinforcement/sums" in done.err
     assert "the job is running" in done.err and "reward" in done.err and "3/3" in done.err
     assert (done.json["state"], done.json["model"], done.json["progress"]["percent"]) == ("succeeded", "sums-1", 100)
     job = done.json["id"]

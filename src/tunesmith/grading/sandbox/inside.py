@@ -15,7 +15,6 @@ from tunesmith.grading.sandbox import kernel
 from tunesmith.grading.sandbox.plan import Limits, Plan, read
 
 _NOT_STARTED = 127
-_ENDED_BY_SIGNAL = 128
 
 
 def main() -> None:
@@ -37,7 +36,7 @@ def main() -> None:
     # The other side should see the end of the output as soon as the command closes it.
     os.close(given)
     os.close(taken)
-    os._exit(_code(_wait_for(child)))
+    os._exit(kernel.exit_code(_wait_for(child)))
 
 
 def _confine(plan: Plan) -> None:
@@ -118,8 +117,3 @@ def _wait_for(child: int) -> int:
         pid, status = os.wait()
         if pid == child:
             return status
-
-
-def _code(status: int) -> int:
-    code = os.waitstatus_to_exitcode(status)
-    return _ENDED_BY_SIGNAL - code if code < 0 else code

@@ -27,6 +27,14 @@ _SAME_EVERYWHERE = {
     "mount_setattr": 442,
 }
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 1, 8, 22, 38, 47
+ENDED_BY_SIGNAL = 128
+"""Plus the signal's number: the exit status of a process around a command that a signal ended."""
+
+
+def exit_code(status: int) -> int:
+    """What a process around a command leaves with, from what it waited for."""
+    code = os.waitstatus_to_exitcode(status)
+    return ENDED_BY_SIGNAL - code if code < 0 else code
 
 
 def call(name: str, *arguments: Any) -> int:

@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import IO
 
 from tunesmith.grading.processes import kill_all, members
+from tunesmith.grading.sandbox.kernel import ENDED_BY_SIGNAL
 from tunesmith.grading.sandbox.levels import Level, level
 from tunesmith.grading.sandbox.plan import Limits
 from tunesmith.grading.sandbox.prepare import Prepared, Request, prepared
 
 _MAX_LINE_BYTES = 1 << 20
-_ENDED_BY_SIGNAL = 128
 
 
 async def launch(
@@ -91,7 +91,7 @@ class Sandboxed:
     def returncode(self) -> int | None:
         """Exit status of the command, -N when signal N ended it; None while it runs."""
         code = self._process.returncode
-        return _ENDED_BY_SIGNAL - code if code is not None and code > _ENDED_BY_SIGNAL else code
+        return ENDED_BY_SIGNAL - code if code is not None and code > ENDED_BY_SIGNAL else code
 
     async def wait(self) -> int:
         """Until the command ends; its exit status."""

@@ -20,7 +20,6 @@ for name in ("tunesmith", "tunesmith.grading", "tunesmith.grading.sandbox"):
 from tunesmith.grading.sandbox.{half} import main
 main()
 """
-_ENDED_BY_SIGNAL = 128
 
 
 def main() -> None:
@@ -65,7 +64,7 @@ def _into_namespaces(plan: Plan, inside: tuple[int, ...]) -> None:
         if plan.user is not None:
             privileges.give_up(plan.user)
         _stay_with(plan.parent)
-        os._exit(_code(os.waitpid(child, 0)[1]))
+        os._exit(kernel.exit_code(os.waitpid(child, 0)[1]))
     os.close(told)
     kernel.call("sethostname", b"sandbox", len("sandbox"))
     if not plan.network:
@@ -120,8 +119,3 @@ def _leave_at_end(alive: int) -> None:
             os._exit(1)
     except BlockingIOError:
         os.close(alive)
-
-
-def _code(status: int) -> int:
-    code = os.waitstatus_to_exitcode(status)
-    return _ENDED_BY_SIGNAL - code if code < 0 else code

@@ -79,6 +79,8 @@ class Job(JobSummary):
     """Of the last finished step; null before the first."""
     model: str | None
     """Name of the model that it made; null before, and once that was removed."""
+    page: str
+    """Path of its web page."""
 
 
 class Plan(Answer):

@@ -11,6 +11,7 @@ from tunesmith.server.body import read_json
 from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
 from tunesmith.server.dialects.tunesmith.given import Clone, NewJob, body_of
+from tunesmith.server.web import links
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.tuned_models import TunedModels
@@ -133,6 +134,7 @@ def shown(request: Request, job: Job) -> Mapping[str, Any]:
         "progress": jobs.progress(job.owner, job.id),
         "metrics": next(iter(jobs.metrics(job.owner, job.id)[-1:]), None),
         "model": made.name if made is not None and made.job_id == job.id else None,
+        "page": links.of_job(job),
     }
 
 
