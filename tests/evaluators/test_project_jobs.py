@@ -30,6 +30,8 @@ PROJECTS = {
     "group": (GROUPWISE, "test_together"),
 }
 SUMS = [(a, b) for a in range(14, 20) for b in range(25, 50) if a % 10 + b % 10 > 9]
+FEW: dict[str, Any] = {"count": 16, "chunk_size": 5, "response_candidates_count": 4, "eval_auto_carveout": False}
+"""Four steps of twenty rollouts or fewer."""
 Settings = Callable[..., dict[str, Any]]
 
 
@@ -53,10 +55,10 @@ def built(environments: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 
 @pytest.fixture
 def settings(built: Callable[[str], Path], tmp_path: Path) -> Settings:
-    def of(name: str, run: str = "run", **changes: Any) -> dict[str, Any]:
+    def of(name: str, run: str = "run", count: int = len(SUMS), **changes: Any) -> dict[str, Any]:
         rows = [
             {"messages": [{"role": "user", "content": f"What is {a} + {b}?"}], "ground_truth": str(a + b)}
-            for a, b in SUMS
+            for a, b in SUMS[:count]
         ]
         (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         given = {"base_model": "embedded", "dataset": str(tmp_path / "sums.jsonl"), "output_dir": str(tmp_path / run)}
@@ -116,15 +118,15 @@ def test_a_group_is_scored_in_one_call(settings: Settings):
 def test_the_same_bits_again_whatever_the_concurrency(settings: Settings):
     found = []
     for name, most in (("a", 96), ("b", 5)):
-        spec = settings("turns", name, chunk_size=30, max_concurrent_rollouts=most)
+        spec = settings("turns", name, **FEW, max_concurrent_rollouts=most)
         found.append(fingerprint(done(spec).path))
     changed = {f for f in found[0] if found[0][f] != found[1][f]}
     assert changed == set()
 
 
 def test_a_killed_job_ends_with_the_same_bits(settings: Settings):
-    whole = fingerprint(done(settings("turns", "whole", chunk_size=30)).path)
-    spec = settings("turns", "killed", chunk_size=30)
+    whole = fingerprint(done(settings("turns", "whole", **FEW)).path)
+    spec = settings("turns", "killed", **FEW)
     path = Path(spec["output_dir"])
     program = "import sys, json; from tunesmith.services import worker; from tunesmith.spec import build_spec; "
     program += "worker.start(build_spec(json.loads(sys.argv[1]), 'rft'))"
