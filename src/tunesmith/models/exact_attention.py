@@ -19,9 +19,10 @@ from torch.nn import functional as F
 from tunesmith.models.layout import Family
 
 QUANTUM = 64
-HALVED = (192, 384)
-"""Sums over more keys than the first and fewer than the second are cut in the middle by some matrix libraries; longer
-ones are cut at fixed places."""
+WHOLE, CUT = 192, 384
+"""Sums over up to the first many keys are made in one go by every matrix library that was looked at. Longer ones are
+cut at the second, and what is left is halved by some below it and by others below twice of it: only multiples of it
+are cut at the same places however many there are."""
 FEWEST_ROWS = 4
 BLOCK_ROWS = 16
 """Queries are taken a multiple of so many at a time."""
@@ -35,8 +36,7 @@ def round_up(n: int, to: int) -> int:
 
 def key_places(n: int) -> int:
     """Places to lay n keys out in, the rest masked, so that sums over them do not depend on how many are masked."""
-    places = round_up(n, QUANTUM)
-    return HALVED[1] if HALVED[0] < places < HALVED[1] else places
+    return round_up(n, QUANTUM if n <= WHOLE else CUT)
 
 
 @dataclass(frozen=True, slots=True)
