@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from tunesmith.models.layout import Family
 
 QUANTUM = 64
-HALVED = (192, 384)
-"""Sums over more keys than the first and fewer than the second are cut in the middle by some matrix libraries; longer
-ones are cut at fixed places."""
+FEW, SPAN = 192, 384
+"""Sums over more keys than the first are cut by matrix libraries: in the middle up to the second, then at its multiples
+or into equal parts of no more than that. Over whole multiples of it, all of them cut at the same places."""
 FEWEST_ROWS = 4
 BLOCK_ROWS = 16
 """Queries are taken a multiple of so many at a time."""
@@ -36,7 +36,7 @@ def round_up(n: int, to: int) -> int:
 def key_places(n: int) -> int:
     """Places to lay n keys out in, the rest masked, so that sums over them do not depend on how many are masked."""
     places = round_up(n, QUANTUM)
-    return HALVED[1] if HALVED[0] < places < HALVED[1] else places
+    return places if places <= FEW else round_up(n, SPAN)
 
 
 @dataclass(frozen=True, slots=True)
