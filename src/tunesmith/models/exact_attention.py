@@ -19,10 +19,9 @@ from torch.nn import functional as F
 from tunesmith.models.layout import Family
 
 QUANTUM = 64
-WHOLE, CUT = 192, 384
-"""Sums over up to the first many keys are made in one go by every matrix library that was looked at. Longer ones are
-cut at the second, and what is left is halved by some below it and by others below twice of it: only multiples of it
-are cut at the same places however many there are."""
+FEW, SPAN = 192, 384
+"""Sums over more keys than the first are cut by matrix libraries: in the middle up to the second, then at its multiples
+or into equal parts of no more than that. Over whole multiples of it, all of them cut at the same places."""
 FEWEST_ROWS = 4
 BLOCK_ROWS = 16
 """Queries are taken a multiple of so many at a time."""
@@ -36,7 +35,8 @@ def round_up(n: int, to: int) -> int:
 
 def key_places(n: int) -> int:
     """Places to lay n keys out in, the rest masked, so that sums over them do not depend on how many are masked."""
-    return round_up(n, QUANTUM if n <= WHOLE else CUT)
+    places = round_up(n, QUANTUM)
+    return places if places <= FEW else round_up(n, SPAN)
 
 
 @dataclass(frozen=True, slots=True)
