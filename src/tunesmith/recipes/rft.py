@@ -17,7 +17,7 @@ from tunesmith.recipes.report import RolloutLog, StepReport, add, mean_over
 from tunesmith.recipes.schedule import due, learning_rate, schedule
 from tunesmith.spec import RftSpec
 
-AFTER = 16
+AFTER = 8
 """Sequences of a step that are scored once more after its updates."""
 TOLD_OF_LAST = ("policy/clip_share", "policy/ratio_mean")
 """Metrics that are also kept of a step's last update alone: there its rollouts are oldest."""
