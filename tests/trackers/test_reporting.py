@@ -11,7 +11,7 @@ from tunesmith.core.errors import UserError
 from tunesmith.services import worker
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.trackers import PACKAGES, TRACKERS
-from tunesmith.services.trackers.companion import check_installed, reported
+from tunesmith.services.trackers.companion import check_installed, check_ready, reported
 from tunesmith.services.trackers.follow import ROWS, Follower
 from tunesmith.spec import SftSpec, build_spec
 from tunesmith.spec.base import TrackerName
@@ -163,3 +163,14 @@ def test_the_spec_and_the_table_name_the_same_trackers():
     assert set(TrackerName.__args__) == TRACKERS.keys() == PACKAGES.keys()
     folder = Path(worker.__file__).parent / "trackers"
     assert all((folder / f"{target.split(':')[0].rsplit('.', 1)[1]}.py").is_file() for target in TRACKERS.values())
+
+
+def test_a_server_s_job_needs_the_key_of_its_tracker(monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setitem(PACKAGES, "wandb", "json")  # installed everywhere
+    with pytest.raises(UserError, match="there is no secret WANDB_API_KEY"):
+        check_ready(["wandb"], {})
+    check_ready(["wandb"], {"WANDB_API_KEY": "k"})
+    monkeypatch.setenv("WANDB_API_KEY", "k")
+    check_ready(["wandb"], {})
+    check_ready([], {})

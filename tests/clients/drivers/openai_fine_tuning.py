@@ -110,6 +110,7 @@ def refused(client: openai.OpenAI, model: str, file_id: str) -> dict[str, Any]:
         "rate": job(method=supervised(learning_rate_multiplier=1000.0)),
         "unknown": job(method=supervised(warmup=1)),
         "integrations": job(integrations=[{"type": "wandb", "wandb": {"project": "a"}}]),
+        "tags": job(integrations=[{"type": "wandb", "wandb": {"project": "a", "tags": ["b"]}}]),
         "operation": job(method={"type": "reinforcement", "reinforcement": {"grader": check}}),
         "judge": job(method={"type": "reinforcement", "reinforcement": {"grader": judge}}),
         "job": lambda: client.fine_tuning.jobs.retrieve("ftjob-none"),

@@ -10,6 +10,7 @@ import pytest
 from tunesmith.core.errors import UserError
 from tunesmith.grading.evaluator import ComposedTarget, parse_evaluators
 from tunesmith.server.dialects.multipart import Form, read_form
+from tunesmith.server.dialects.openai.fine_tuning_request import CreateJob
 from tunesmith.server.dialects.openai.graders import evaluator
 
 TYPE = 'multipart/form-data; boundary="xyz"'
@@ -104,3 +105,13 @@ def test_graders_without_an_equal_here(grader, where, words):
         evaluator(grader)
     assert refusal.value.where.endswith(where)
     assert words in str(refusal.value)
+
+
+def test_an_integration_becomes_a_tracker():
+    wandb = {"project": "sums", "name": "first", "entity": "us"}
+    given = CreateJob(model="m", training_file="f", integrations=[{"type": "wandb", "wandb": wandb}])
+    settings = given.job("m", None, None).settings
+    assert settings["report_to"] == ["wandb"]
+    assert [settings[f"tracker_{part}"] for part in ("project", "run", "entity")] == ["sums", "first", "us"]
+    plain = CreateJob(model="m", training_file="f", integrations=[])
+    assert "report_to" not in plain.job("m", None, None).settings

@@ -25,6 +25,7 @@ from tunesmith.services.keys import Keys
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.store import Store, utc_now
+from tunesmith.services.trackers.companion import check_ready
 from tunesmith.services.user_code import check_walls
 from tunesmith.spec import AnySpec, RftSpec
 
@@ -300,6 +301,8 @@ class Jobs:
             check_evaluator(new.settings["evaluator"], new.user_code)
             if runs_code(new.settings["evaluator"]):
                 check_walls(Keys(self.store))
+        if spec.report_to:
+            check_ready(spec.report_to, self.specs.secrets(row.owner))
         self.results.check_free(row.owner, row.output_model)
         quick = all(self.datasets.quick(row.owner, d, row.kind) for d in _datasets(row))
         if quick:

@@ -48,6 +48,10 @@ class Specs:
         self._datasets, self._registry, self._results, self._folders = datasets, registry, results, folders
         self._evaluators = evaluators
 
+    def secrets(self, owner: str) -> dict[str, str]:
+        """What the owner's jobs and evaluators may know."""
+        return self._evaluators.secrets(owner)
+
     def build(self, owner: str, job_id: str, job: NewJob | Job | JobRow) -> AnySpec:
         """
         Raises:

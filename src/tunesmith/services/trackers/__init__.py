@@ -21,3 +21,6 @@ PACKAGES: dict[str, str] = {
     "otel": "opentelemetry.exporter.otlp.proto.http",
 }
 """What has to be installed; the extra of pyproject.toml has the tracker's name."""
+
+KEYS: dict[str, str] = {"wandb": "WANDB_API_KEY"}
+"""The variable that a tracker's key comes in; on a server, a secret of the job's owner."""

@@ -1,15 +1,16 @@
 """Starts the reporting of a run beside it, and gives it a bounded time to finish."""
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 
 from tunesmith.core.errors import JobStopped, UserError
 from tunesmith.services.run_folder import RunFolder
-from tunesmith.services.trackers import PACKAGES
+from tunesmith.services.trackers import KEYS, PACKAGES
 
 FLUSH_S = 30.0
 """How long a run that has ended waits for all its trackers together."""
@@ -24,6 +25,17 @@ def check_installed(names: Sequence[str]) -> None:
     for name in names:
         if not _importable(PACKAGES[name]):
             raise UserError("report_to", f"{name} is not installed", f"pip install 'tunesmith[{name}]'")
+
+
+def check_ready(names: Sequence[str], secrets: Mapping[str, str]) -> None:
+    """
+    Raises:
+        UserError: a tracker whose library is not installed, or whose key is neither a secret nor in our environment.
+    """
+    check_installed(names)
+    for key in (KEYS[name] for name in names if name in KEYS):
+        if key not in secrets and not os.environ.get(key):
+            raise UserError("report_to", f"there is no secret {key}", f"Keep it first: tunesmith secrets set {key}")
 
 
 @contextmanager

@@ -25,6 +25,10 @@ OUR_WORDS = {
     "warm_start_from": "model",
     "output_model": "suffix",
     "evaluator": "method.reinforcement.grader",
+    "report_to": "integrations",
+    "tracker_project": "integrations.wandb.project",
+    "tracker_run": "integrations.wandb.name",
+    "tracker_entity": "integrations.wandb.entity",
 }
 """Setting of a spec -> the name that the client knows it by."""
 Auto = BeforeValidator(lambda value: None if value == "auto" else value)
@@ -114,6 +118,29 @@ class Method(Wire):
         return (own.hyperparameters if own is not None else None) or Hyperparameters()
 
 
+class Wandb(Wire):
+    """Where Weights & Biases is told of the job; its key is a secret of the owner's."""
+
+    project: Text
+    name: Text | None = None
+    entity: Text | None = None
+    tags: Annotated[list[str], Field(max_length=0)] | None = None
+    """None: runs are not tagged here."""
+
+
+class Integration(Wire):
+    type: Literal["wandb"]
+    wandb: Wandb
+
+    def settings(self) -> dict[str, Any]:
+        found = {
+            "tracker_project": self.wandb.project,
+            "tracker_run": self.wandb.name,
+            "tracker_entity": self.wandb.entity,
+        }
+        return {"report_to": ["wandb"], **{name: value for name, value in found.items() if value is not None}}
+
+
 class CreateJob(Wire):
     """``POST /fine_tuning/jobs``."""
 
@@ -127,8 +154,7 @@ class CreateJob(Wire):
     hyperparameters: Hyperparameters | None = None
     """The older place of those of a supervised job."""
     metadata: Annotated[dict[Key, Text], Field(max_length=16)] | None = None
-    integrations: Annotated[list[Any], Field(max_length=0)] | None = None
-    """None: metrics are in the result files."""
+    integrations: Annotated[list[Integration], Field(max_length=1)] | None = None
 
     def asked(self) -> dict[str, Any]:
         """To be shown again."""
@@ -151,6 +177,8 @@ class CreateJob(Wire):
             settings["warm_start_from"] = warm_start_from
         if self.seed is not None:
             settings["seed"] = self.seed
+        for integration in self.integrations or ():
+            settings |= integration.settings()
         if self.method is not None and self.method.reinforcement is not None:
             settings["evaluator"] = evaluator(self.method.reinforcement.grader)
         return NewJob(

@@ -82,7 +82,7 @@ def body(jobs: Jobs, tuned: TunedModels, job: Job) -> dict[str, Any]:
         "hyperparameters": method[method["type"]]["hyperparameters"],
         "method": method,
         "metadata": asked_of(job).get("metadata") or {},
-        "integrations": [],
+        "integrations": asked_of(job).get("integrations") or [],
     }
 
 
