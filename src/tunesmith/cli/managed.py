@@ -16,7 +16,8 @@ def add_to(app: typer.Typer, name: str) -> None:
     from tunesmith.cli.main import COMMANDS
 
     group = typer.Typer(help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
-    verbs = (get, follow, logs, events, metrics, findings, cancel, pause, resume, clone, delete, report, download)
+    looks = (get, follow, logs, events, metrics, findings, advise, report, download)
+    verbs = (*looks, cancel, pause, resume, clone, delete)
     group.command("list")(list_jobs)
     for verb in verbs:
         group.command(verb.__name__)(verb)
@@ -146,6 +147,26 @@ def findings(job: Job, url: Url = None, json: AsJson = False) -> None:
     for one in found:
         text = f"{one['level']}: step {one['step']}: {one['rule']}: {one['saw']}. {one['advice']}"
         typer.secho(text, fg=LEVEL_COLORS[one["level"]])
+
+
+def advise(job: Job, url: Url = None, json: AsJson = False) -> None:
+    """Print the one change to try next, and why.
+
+    Example: tunesmith jobs advise @latest
+    """
+    from tunesmith.cli.output import print_json
+
+    client, path = _found(job, url)
+    found = client.get(f"{path}/advice")
+    if json:
+        print_json(found)
+        return
+    if not found["findings"]:
+        typer.echo("nothing to change: no rule found anything")
+        return
+    first, change = found["findings"][0], found["change"]
+    typer.echo(f"{first['level']}: {first['rule']} at step {first['step']}: {first['saw']}")
+    typer.echo(f"try: {change['setting']}: {change['old']} -> {change['new']}: {change['expect']}")
 
 
 def cancel(job: Job, url: Url = None, json: AsJson = False) -> None:

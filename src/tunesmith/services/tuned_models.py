@@ -1,10 +1,12 @@
 """Tuned models by name: an adapter on a registered base model, or a whole model, each the property of one owner."""
 
+import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import String, func, select
@@ -48,6 +50,22 @@ class TunedModel:
     job_id: str
     """The job that made it; empty where none did."""
     created_at: str
+
+
+CARD = "card.json"
+"""Beside the weights of a model that a job made: what the job proved."""
+
+
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """Keep a run's card with its weights, without what names folders of this machine."""
+    kept = {name: value for name, value in card.items() if name not in ("run_dir", "reproduce")}
+    (folder / CARD).write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
+
+
+def card_of(model: TunedModel) -> dict[str, Any]:
+    """The card of the job that made a model; empty where there is none."""
+    file = model.folder / CARD
+    return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
 
 
 class TunedModels:

@@ -52,6 +52,8 @@ def test_a_job_from_a_file_to_a_model(shell, trainer, files, tmp_path):
     assert shell("jobs", "events", "sums", "--follow", "--json").json["to_state"] == "succeeded"
     assert "chat with it          tunesmith chat sums-1" in shell("jobs", "get", "sums").out
     shell("jobs", "findings", "sums")
+    assert {"findings", "change", "fork_at"} == shell("jobs", "advise", "sums", "--json").json.keys()
+    assert shell("jobs", "advise", "sums").out
     assert "<svg" in Path(shell("jobs", "report", "sums").out.strip()).read_text()
     for words in (["jobs", "download", "sums"], ["models", "download", "sums-1"]):
         with tarfile.open(tmp_path / shell(*words).out.strip()) as archive:
@@ -133,7 +135,7 @@ def test_exit_codes(shell, files, monkeypatch, tmp_path):
     assert shell("sft", "create", "--dataset", "x", "--learning-rate", "9", code=2)
     assert shell("sft", "create", "--datset", "x", code=2).err.count("--dataset") == 1
     monkeypatch.setenv("TUNESMITH_API_KEY", "tml-wrong")
-    assert shell("jobs", "list", code=4).err.startswith("error: x-api-key: unknown or revoked key")
+    assert shell("jobs", "list", code=4).err.startswith("error: x-api-key: unknown, revoked or expired key")
     assert "no server answers there" in shell("jobs", "list", "--url", "http://127.0.0.1:1", code=2).err
 
 

@@ -67,7 +67,14 @@ def test_what_it_leaves(client, followed):
     job, *_ = followed
     body = client.get(f"/jobs/{job}").json()
     assert (body["progress"]["percent"], body["model"], body["metrics"]["step"]) == (100, "taught", 3)
-    assert client.get(f"/jobs/{job}/card").json()["steps"] == 3
+    card = client.get(f"/jobs/{job}/card").json()
+    assert (card["steps"], "run_dir" in card) == (3, False)
+    assert client.get("/models/taught").json()["card"] == card
+    assert client.get("/models/tunesmith/embedded").json()["card"] is None
+    advice = client.get(f"/jobs/{job}/advice").json()
+    rules = {finding["rule"] for finding in client.get(f"/jobs/{job}/findings").json()["items"]}
+    assert rules <= {finding["rule"] for finding in advice["findings"]}
+    assert bool(advice["change"]) == bool(advice["findings"])
     assert client.get(f"/jobs/{job}/rollouts").json()["step"] == [1, 2, 3]
     page = client.get(f"/jobs/{job}/rollouts/2?limit=5&offset=12").json()
     assert (page["total"], len(page["items"]), page["next_offset"]) == (16, 4, None)

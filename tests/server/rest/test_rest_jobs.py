@@ -139,7 +139,7 @@ def test_before_a_worker_has_begun(call, upload):
     assert call("GET", f"{path}/findings")[1] == {"items": []}
     assert call("GET", f"{path}/logs?offset=7")[1] == {"text": "", "next_offset": 7}
     assert call("GET", f"{path}/rollouts")[1] == {"step": [], "eval": []}
-    for file in ("card", "report.html", "result.tar", "rollouts/1"):
+    for file in ("card", "advice", "report.html", "result.tar", "rollouts/1"):
         assert call("GET", f"{path}/{file}")[0] == 404, file
 
 
@@ -147,7 +147,7 @@ def test_others_see_nothing(app, ask, call, upload):
     upload("sft")
     made = call("POST", "/jobs", json=job())[1]["id"]
     other = {"x-api-key": app.state.keys.create("else")}
-    parts = ("", *(f"/{part}" for part in "spec events logs metrics findings card rollouts report.html".split()))
+    parts = ("", *(f"/{part}" for part in "spec events logs metrics findings card advice rollouts report.html".split()))
     gets = [ask("GET", f"/api/v1/jobs/{made}{part}", headers=other).status_code for part in parts]
     posts = [ask("POST", f"/api/v1/jobs/{made}/{v}", headers=other).status_code for v in ("cancel", "pause", "resume")]
     assert {*gets, *posts, ask("DELETE", f"/api/v1/jobs/{made}", headers=other).status_code} == {404}

@@ -14,7 +14,7 @@ from tunesmith.server.web.visitor import PREFIX, Seen, check_origin, check_token
 from tunesmith.services.deployments import Deployments
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.registry import Registry
-from tunesmith.services.tuned_models import TunedModels
+from tunesmith.services.tuned_models import TunedModels, card_of
 
 router = new_router()
 MOST = 200
@@ -26,7 +26,9 @@ def list_models(request: Request, visitor: Seen) -> Response:
     tuned, total = _tuned(request).page(visitor.owner, limit=MOST)
     jobs: Jobs = request.app.state.jobs
     made = {job.id: links.of_job(job) for job in jobs.page(visitor.owner, limit=MOST)[0]}
-    return page(request, "models.html", visitor, base=registry.models(), tuned=tuned, total=total, made=made)
+    cards = {model.name: card_of(model) for model in tuned}
+    base = registry.models()
+    return page(request, "models.html", visitor, base=base, tuned=tuned, total=total, made=made, cards=cards)
 
 
 @router.post("/models/delete")

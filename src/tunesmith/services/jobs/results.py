@@ -10,7 +10,7 @@ from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.registry import EMBEDDED, Registry
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.store import Store
-from tunesmith.services.tuned_models import TunedModel, TunedModels
+from tunesmith.services.tuned_models import TunedModel, TunedModels, write_card
 
 
 class Results:
@@ -66,6 +66,8 @@ class Results:
             self._folder.mkdir(exist_ok=True)
             with durable.new_folder(folder) as temporary:
                 shutil.copytree(made, temporary, copy_function=_link, dirs_exist_ok=True)
+                if card := run.card():
+                    write_card(temporary, card)
         base_model = str(job.settings.get("base_model", EMBEDDED))
         return self._models.add(job.owner, job.output_model, base_model, folder, job.id)
 

@@ -147,6 +147,29 @@ class Finding(Answer):
     advice: str
 
 
+class Change(Answer):
+    """One setting to change."""
+
+    setting: str
+    old: Any
+    new: Any
+    expect: str
+    """What should happen."""
+    by_hand: bool
+    """Only a person can make it: a grader to mend, rows to add."""
+
+
+class Advice(Answer):
+    """What to do about a run."""
+
+    findings: list[Finding]
+    """Gravest first; of one level, causes before what they cause."""
+    change: Change | None
+    """The one thing to try next; null where nothing was found, or only a person can act."""
+    fork_at: int | None
+    """The step where a fork with that change would begin."""
+
+
 class Findings(Answer):
     items: list[Finding]
 
@@ -250,6 +273,8 @@ class Model(Answer):
     created_at: str | None
     max_context: int
     """Tokens."""
+    card: dict[str, Any] | None
+    """What the job that made it proved, as `card.json` has it; null where no job did."""
 
 
 class Key(Answer):

@@ -16,7 +16,7 @@ from tunesmith.server.dialects.tunesmith.jobs import Limit, Offset
 from tunesmith.server.tar import tar_response
 from tunesmith.services.registry import RegisteredModel, Registry
 from tunesmith.services.sessions import Sessions
-from tunesmith.services.tuned_models import TunedModel, TunedModels
+from tunesmith.services.tuned_models import TunedModel, TunedModels, card_of
 
 router = new_router("models")
 MOST = 10_000
@@ -111,10 +111,10 @@ def _absent(request: Request, owner: str, name: str) -> NotFound:
 
 def _base(base: RegisteredModel) -> dict[str, Any]:
     fields = {"name": base.name, "base_model": None, "whole": True, "job_id": "", "created_at": None}
-    return fields | {"max_context": base.max_context}
+    return fields | {"max_context": base.max_context, "card": None}
 
 
 def _tuned(request: Request, model: TunedModel) -> dict[str, Any]:
     names = ("name", "base_model", "whole", "job_id", "created_at")
     context = next((b.max_context for b in _registry(request).models() if b.name == model.base_model), 0)
-    return {name: getattr(model, name) for name in names} | {"max_context": context}
+    return {name: getattr(model, name) for name in names} | {"max_context": context, "card": card_of(model) or None}
