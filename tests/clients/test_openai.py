@@ -106,7 +106,7 @@ def test_an_echo_is_scored_and_nothing_need_be_drawn(found):
         ("stream", "NotFoundError", "model", "unknown 'gpt-4'"),
         ("retrieve", "NotFoundError", "model", "unknown 'gpt-4'"),
         ("delete", "PermissionDeniedError", "model", "is a base model"),
-        ("key", "AuthenticationError", None, "unknown or revoked key"),
+        ("key", "AuthenticationError", None, "unknown, revoked or expired key"),
         ("context", "BadRequestError", "max_tokens", "exceeds the model's context window"),
         ("n", "BadRequestError", "n", "less than or equal to 128 (got 129)"),
         ("stop", "BadRequestError", "stop", "at most 16 items"),

@@ -169,7 +169,7 @@ def test_a_key_opens_and_a_revoked_one_does_not(ask: Ask, app: FastAPI, key: str
     keys.revoke(keys.list()[0].id)
     refused = ask("GET", "/mine", headers={header: value})
     assert (refused.status_code, refused.headers["www-authenticate"]) == (401, 'Bearer realm="tunesmith"')
-    assert "unknown or revoked key" in detail_of(refused)
+    assert "unknown, revoked or expired key" in detail_of(refused)
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_status_says_what_the_server_says(server: RunningServer) -> None:
     out = tunesmith("status", TINKER_BASE_URL=server.base_url, TINKER_API_KEY=server.key)[1]
     assert re.search(r"^base models +name tunesmith/embedded  max_context \d+$", out, re.MULTILINE)
     for wanted, environment, says in (
-        (4, {"TUNESMITH_API_KEY": "tml-no"}, "answers 401: x-api-key: unknown or revoked key"),
+        (4, {"TUNESMITH_API_KEY": "tml-no"}, "answers 401: x-api-key: unknown, revoked or expired key"),
         (2, {"TUNESMITH_API_KEY": server.key, "TUNESMITH_BASE_URL": "http://127.0.0.1:1"}, "no server answers there"),
         (2, {"TUNESMITH_API_KEY": server.key, "TUNESMITH_URL": "nonsense"}, "url: cannot be 'nonsense'"),
     ):
