@@ -72,6 +72,7 @@ VALUES = {
     "dpo_beta": 0.2,
     "orpo_lambda": 0.3,
     "report_to": "wandb,otel",
+    "rollout_timeout_s": 30.0,
     "tracker_project": "sums",
     "tracker_entity": "us",
     "tracker_run": "first",

@@ -4,7 +4,7 @@ The table of docs/compatibility.md is what the run gives; --write-matrix writes 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,16 @@ ABSENT = {
 }
 """What does not work, or belongs elsewhere, by resource or method, and why."""
 pytestmark = pytest.mark.thorough
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One of its own: lists are counted here, and other tests leave things on theirs."""
+    running = RunningServer(tmp_path_factory.mktemp("managed") / "data")
+    try:
+        yield running.start()
+    finally:
+        running.kill()
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def run_and_make_room(settings: dict[str, Any], size_kb: int, keep: Path) -> Non
     try:
         worker.start(build_spec(settings))
     except JobStopped as e:
-        print(f"stopped: {e}")
+        print(f"stopped: {e}", flush=True)
         _check_what_is_left(run)
         _mount(disk, 64 << 10, MS_REMOUNT)
         if (run.path / "state.json").exists():
@@ -48,7 +48,7 @@ def _check_what_is_left(run: RunFolder) -> None:
     assert not wrong, wrong
     if (run.path / "state.json").exists():
         state = run.state()
-        print(f"state: {state.state} {state.reason}")
+        print(f"state: {state.state} {state.reason}", flush=True)
 
 
 def _own_mounts() -> None:

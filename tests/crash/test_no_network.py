@@ -46,6 +46,7 @@ FORBIDDEN = {
 }
 ALLOWED = {
     ("eval( or exec(", "grading/worker.py"),
+    ("eval( or exec(", "grading/composed/build.py"),
     ("eval( or exec(", "grading/builtin/harness.py"),
     ("pickle", "models/folder.py"),
     ("pickle", "services/sessions/results.py"),

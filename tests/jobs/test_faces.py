@@ -25,9 +25,12 @@ CARD = {
     "seconds",
     "state",
     "findings",
+    "tokens_trained",
+    "reproduce",
 }
+SAMPLED = {"heldout_ci95", "truncated_share", "reward_hack_signs", "tokens_sampled"}
 CARD_OF = {
-    "rft": CARD | {"heldout_reward_before", "heldout_reward_after", "heldout_ci95"},
+    "rft": CARD | SAMPLED | {"heldout_reward_before", "heldout_reward_after"},
     "sft": CARD | {"heldout_loss_before", "heldout_loss_after"},
     "dpo": CARD | {"heldout_loss_before", "heldout_loss_after"},
 }

@@ -113,7 +113,7 @@ def test_paths_that_are_no_list(ask: Ask, data_dir: Path, body: bytes) -> None:
         (f"{GSM8K}/%2e%2e/secret.txt", "EntryNotFound"),
         (f"{GSM8K}/main/..%2f..%2f..%2fsecret.txt", "EntryNotFound"),
         (f"{GSM8K}/%2fetc%2fpasswd", "EntryNotFound"),
-        (f"{GSM8K}/main%00", "EntryNotFound"),
+        (f"{GSM8K}/main%00", None),  # refused before any route sees it
         (f"{GSM8K}/{'a' * 300}", "EntryNotFound"),
         (f"{GSM8K}/%ff", "EntryNotFound"),
         (f"{GSM8K}/{'a/' * 3000}b", "EntryNotFound"),
@@ -129,7 +129,7 @@ def test_paths_that_are_no_list(ask: Ask, data_dir: Path, body: bytes) -> None:
         (f"/{EMBEDDED}/resolve/main/README.md", "EntryNotFound"),
     ],
 )
-def test_what_is_not_there(ask: Ask, data_dir: Path, path: str, code: str) -> None:
+def test_what_is_not_there(ask: Ask, data_dir: Path, path: str, code: str | None) -> None:
     for method in ("GET",) if path.startswith("/api") else ("GET", "HEAD"):
         answer = ask(method, path)
         assert (answer.status_code, answer.headers.get("x-error-code")) == (404, code)

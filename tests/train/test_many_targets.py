@@ -48,7 +48,8 @@ def test_the_gradient_is_the_sum_over_targets(model_folder, family, rank, head):
     trainer, data = sequences.trainer(model_folder(family), rank, head=head), wide()
     together, metrics, scored = step(trainer, data)
     apart, _, _ = step(trainer, *(column(data, k) for k in range(3)))
-    assert sequences.largest_difference(together, apart) < 1e-6
+    # Three gradients are added up in float32 on one side; with AVX-512 their roundings come to 1.5e-6.
+    assert sequences.largest_difference(together, apart) < 3e-6
     everywhere = [trainer.forward(column(data, k), all_tokens=True) for k in range(3)]
     loss = 0.0
     for i, d in enumerate(data):

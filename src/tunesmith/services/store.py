@@ -19,6 +19,8 @@ from tunesmith.services import migrations
 
 BUSY_MS = 3_000
 """How long a transaction waits for another process's before it fails."""
+PATIENT_MS = 15_000
+"""The same where nobody waits for an answer."""
 BUSY_LOOP_MS = 500
 """The same in a thread that runs an event loop, once a second: everybody waits with it."""
 POOL = {"pool_size": 10, "max_overflow": 40, "pool_timeout": 5.0}
@@ -73,19 +75,23 @@ def file_url(data_dir: Path) -> str:
     return URL.create("sqlite", database=str(data_dir / FILE_NAME)).render_as_string()
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, busy_ms: int = BUSY_MS) -> Store:
     """Open a database, at the tables of this release: one of an earlier release is upgraded.
+
+    Args:
+        url: as for ``open_engine``.
+        busy_ms: how long a transaction waits for another process's.
 
     Raises:
         UserError: as for ``open_engine``, or a database that a later release made.
     """
-    engine = open_engine(url)
+    engine = open_engine(url, busy_ms)
     with refused(engine):
         migrations.upgrade(engine)
     return Store(engine)
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, busy_ms: int = BUSY_MS) -> Engine:
     """Connections to a database, whatever its tables.
 
     Args:
@@ -104,7 +110,7 @@ def open_engine(url: str) -> Engine:
         raise UserError(shown, f"the driver {e.name!r} is not installed", "pip install 'tunesmith[postgres]'") from None
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _Beginning())
+        event.listen(engine, "begin", _Beginning(busy_ms))
     return engine
 
 
@@ -159,7 +165,8 @@ class _Beginning:
     turn.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, busy_ms: int) -> None:
+        self._busy_ms = busy_ms
         self._refused_at = -math.inf
         """When an event loop had waited in vain."""
 
@@ -168,7 +175,7 @@ class _Beginning:
             connection.exec_driver_sql("BEGIN")
             return
         in_loop = _runs_a_loop()
-        patience = BUSY_LOOP_MS if in_loop else BUSY_MS
+        patience = BUSY_LOOP_MS if in_loop else self._busy_ms
         if in_loop and time.monotonic() - self._refused_at < 1:
             patience = 0
         connection.exec_driver_sql(f"PRAGMA busy_timeout={patience}")

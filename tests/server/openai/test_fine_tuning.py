@@ -96,7 +96,8 @@ def test_settings_of_a_reinforcement_job(app, create):
     status, body = create("reinforcement", grader=CHECK, hyperparameters=hyperparameters)
     assert status == 200, body
     spec = spec_of(app, body)
-    assert spec.evaluator == ["exact_match:field=answer"]
+    assert spec.evaluator.startswith("composed:")
+    assert json.loads(spec.evaluator.removeprefix("composed:")) == CHECK
     assert (spec.eval_every, spec.eval_samples, spec.chunk_size) == (2, 3, 2)
     assert body["method"]["reinforcement"]["grader"] == CHECK
 

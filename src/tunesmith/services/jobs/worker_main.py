@@ -27,7 +27,7 @@ from tunesmith.services.jobs.workers import STOPPED, only_worker
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder, RunState
 from tunesmith.services.secrets import Secrets
-from tunesmith.services.store import open_store
+from tunesmith.services.store import PATIENT_MS, open_store
 from tunesmith.spec import AnySpec
 
 ENDINGS: dict[str, State] = {
@@ -121,7 +121,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        store = open_store(sys.stdin.readline().strip())
+        store = open_store(sys.stdin.readline().strip(), PATIENT_MS)
         secrets = Secrets(store, data_dir)
         evaluators = Evaluators(store, data_dir, secrets)
         jobs = Jobs(store, Datasets(store, data_dir), evaluators, Registry(store), data_dir)
