@@ -85,6 +85,21 @@ def show_value(value: float, form: str) -> str:
     return f"{value:.3g}" if abs(value) >= 0.01 else f"{value:.2g}"
 
 
+def number(value: float | None) -> str:
+    """A value that may not have been measured."""
+    return "—" if value is None else show_value(value, "number")
+
+
+def duration(seconds: float | None) -> str:
+    """8 s, 4 min, 2 h 5 min."""
+    if seconds is None:
+        return "—"
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def _placed(points: Sequence[Point], form: str) -> list[Point]:
     """Where points lie on the axis: thinned, and as powers of ten on a log axis, which cannot show 0 and below."""
     if form == "log":

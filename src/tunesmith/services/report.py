@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tunesmith.core.types import Metrics
 from tunesmith.health.history import series
 from tunesmith.services.card import current_card
-from tunesmith.services.chart import Axis, Line, line_chart, show_value
+from tunesmith.services.chart import Axis, Line, duration, line_chart, number, show_value
 from tunesmith.services.family import origin_in_words
 from tunesmith.services.run_folder import RunFolder, RunState
 from tunesmith.spec.load import KINDS
@@ -130,26 +130,13 @@ def _tiles(card: dict[str, Any], state: RunState) -> list[tuple[str, str, str]]:
     change = f"change {interval[0]:+.3f} … {interval[1]:+.3f} (95% interval)" if interval else ""
     of = f"of {state.num_steps}" if state.num_steps else ""
     return [
-        (f"Held-out {name}", f"{_shown(before)} → {_shown(after)}", change),
+        (f"Held-out {name}", f"{number(before)} → {number(after)}", change),
         ("Steps", str(card["steps"]), of),
-        ("Optimizer updates", _shown(card["optimizer_updates"]), ""),
-        ("Weight change", _shown(card["weight_change_norm"]), "L2 norm"),
-        ("Sampler gap", _shown(card["sampler_gap_max"]), "largest, nats"),
-        ("Time", _duration(card["seconds"]), ""),
+        ("Optimizer updates", number(card["optimizer_updates"]), ""),
+        ("Weight change", number(card["weight_change_norm"]), "L2 norm"),
+        ("Sampler gap", number(card["sampler_gap_max"]), "largest, nats"),
+        ("Time", duration(card["seconds"]), ""),
     ]
-
-
-def _shown(value: float | None) -> str:
-    return "—" if value is None else show_value(value, "number")
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "—"
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _charts(history: Sequence[Metrics]) -> list[dict[str, Any]]:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from tunesmith.services.chart import duration as duration
+from tunesmith.services.chart import number as number
 from tunesmith.services.chart import show_value
 
 KIND_NAMES = {"rft": "RFT", "sft": "SFT", "dpo": "DPO"}
@@ -24,22 +26,8 @@ TONES = {
 """State of a job -> its colour; the word stands beside it."""
 
 
-def number(value: float | None) -> str:
-    return "—" if value is None else show_value(value, "number")
-
-
 def share(value: float | None) -> str:
     return "—" if value is None else show_value(value, "share")
-
-
-def duration(seconds: float | None) -> str:
-    """8 s, 4 min, 2 h 5 min."""
-    if seconds is None:
-        return "—"
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def count(value: float) -> str:

@@ -21,9 +21,10 @@ from tunesmith.server.dialects.fireworks.managed.speaking import speaking
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.moves import ENDED
 from tunesmith.services.secrets import Secrets
+from tunesmith.services.trackers import KEYS
 
 router = new_router()
-WANDB_KEY = "WANDB_API_KEY"
+WANDB_KEY = KEYS["wandb"]
 """The secret that holds a client's key, under the name that the library looks for."""
 
 
