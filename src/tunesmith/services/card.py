@@ -100,7 +100,6 @@ def build_card(run: RunFolder, result_step: int | None = None) -> Card:
         result_step: whose weights are the result; None for the last.
     """
     history, state = run.metrics(), run.state()
-    at = state.step if result_step is None else result_step
     reward, loss = series(history, "eval/reward_mean"), series(history, "eval/loss")
     updates = series(history, "optim/updates").values
     cut = _newest(history, "eval/truncated_share")
@@ -108,14 +107,14 @@ def build_card(run: RunFolder, result_step: int | None = None) -> Card:
         run_dir=str(run.path),
         state=state.state,
         steps=state.step,
-        result_step=at,
+        result_step=state.step if result_step is None else result_step,
         optimizer_updates=int(sum(updates)) if updates else None,
         heldout_reward_before=_before(reward.values),
-        heldout_reward_after=_after(reward, at),
-        heldout_ci95=_change_interval(run, at),
+        heldout_reward_after=_after(reward, result_step),
+        heldout_ci95=_change_interval(run, result_step),
         heldout_loss_before=_before(loss.values),
-        heldout_loss_after=_after(loss, at),
-        weight_change_norm=_at_or_newest(series(history, "optim/weight_change"), at),
+        heldout_loss_after=_after(loss, result_step),
+        weight_change_norm=_at_or_newest(series(history, "optim/weight_change"), result_step),
         sampler_gap_max=max(series(history, "gap/max").values, default=None),
         truncated_share=_newest(history, "rollout/truncated_share") if cut is None else cut,
         reward_hack_signs=[sign for test in SIGNS if (sign := test(history, run.spec()))],
@@ -167,11 +166,11 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return fmean(values) - half, fmean(values) + half
 
 
-def _change_interval(run: RunFolder, at: int) -> tuple[float, float] | None:
+def _change_interval(run: RunFolder, at: int | None) -> tuple[float, float] | None:
     steps = run.rollout_steps("eval")
     if len(steps) < 2:
         return None
-    before, after = _row_means(run, steps[0]), _row_means(run, at if at in steps else steps[-1])
+    before, after = _row_means(run, steps[0]), _row_means(run, steps[-1] if at is None or at not in steps else at)
     both = [row for row in before if row in after]
     return change_interval([before[row] for row in both], [after[row] for row in both])
 
@@ -189,12 +188,12 @@ def _before(values: Sequence[float]) -> float | None:
     return values[0] if values else None
 
 
-def _after(held_out: Series, step: int) -> float | None:
+def _after(held_out: Series, step: int | None) -> float | None:
     return _at_or_newest(held_out, step) if len(held_out) > 1 else None
 
 
-def _at_or_newest(values: Series, step: int) -> float | None:
-    found = values.at(step)
+def _at_or_newest(values: Series, step: int | None) -> float | None:
+    found = None if step is None else values.at(step)
     return values.values[-1] if found is None and values.values else found
 
 
