@@ -199,7 +199,7 @@ def keep(run: RunFolder, spec: AnySpec, engine: Engine, report: StepReport, num_
         Why the job ends here, before its last step; empty to go on.
     """
     for log in report.logs:
-        run.write_rollouts(log.name, report.step, log.groups, log.judged, engine.renderer.decode)
+        run.write_rollouts(log.name, report.step, log.groups, log.judged, engine.renderer.decode, log.updates)
     size = run.append_metrics(report.step, report.metrics)
     run.append_timing(report.step, report.timing | {"memory/peak_mib": peak_bytes() / 2**20})
     if report.best:
