@@ -47,7 +47,6 @@ class Jobs:
         self.folders = Folders(data_dir / "jobs")
         self.results = Results(store, registry, data_dir)
         self.specs = Specs(datasets, registry, self.results, self.folders, evaluators)
-        store.create_tables()
 
     def create(self, owner: str, new: NewJob, *, idempotency_key: str | None = None, retry: bool = False) -> Job:
         """Check everything that can be checked without the model, and queue the job.
