@@ -36,7 +36,7 @@ def describe(groups: Sequence[Group], room: str) -> Metrics:
         f"{room}/tokens": float(sum(lengths)),
         f"{room}/repetition_mean": fmean(_repetition(r) for r in rollouts),
         f"{room}/distinct_share": len({r.text for r in rollouts}) / len(rollouts),
-        f"{room}/top_text_share": max(Counter(r.text for r in rollouts).values()) / len(rollouts),
+        f"{room}/top_text_prompts": _top_text_prompts(groups),
         f"{room}/entropy": _entropy(rollouts),
     } | _turns(rollouts, room)
     if scores:
@@ -48,6 +48,17 @@ def describe(groups: Sequence[Group], room: str) -> Metrics:
         out |= _asked([s.parts for s in scores], room)
         out |= _unstable(groups, room)
     return out
+
+
+def _top_text_prompts(groups: Sequence[Group]) -> float:
+    """The largest share of prompts at which more than half of the attempts are one and the same text."""
+    most = Counter(
+        text
+        for g in groups
+        for text, times in Counter(r.text for r in g.rollouts).most_common(1)
+        if 2 * times > len(g.rollouts)
+    )
+    return max(most.values(), default=0) / len(groups)
 
 
 def _pass_rates(groups: Sequence[Group], room: str) -> Metrics:

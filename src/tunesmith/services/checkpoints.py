@@ -44,7 +44,7 @@ def save(
 
 
 def save_best(run: RunFolder, trainer: Trainer, step: int) -> None:
-    """Keep the weights with the lowest held-out loss, whatever comes later."""
+    """Keep the weights with the best held-out result, whatever comes later."""
     _write(run.path / "checkpoints" / BEST, trainer, {"step": step, "metrics_size": 0, "state": {}})
 
 
@@ -56,7 +56,7 @@ def best(run: RunFolder) -> Checkpoint | None:
     wrong = problem(folder)
     if wrong is None:
         return _verified(folder)
-    run.log(f"checkpoint {BEST} is damaged ({wrong}); the last weights are taken instead of the best")
+    run.log(f"checkpoint {BEST} is damaged ({wrong}); the last weights are taken instead of the best", "warning")
     return None
 
 
@@ -68,7 +68,7 @@ def newest(run: RunFolder) -> Checkpoint | None:
         wrong = problem(folder)
         if wrong is None:
             return _verified(folder)
-        run.log(f"checkpoint {folder.name} is damaged ({wrong}); trying the one before")
+        run.log(f"checkpoint {folder.name} is damaged ({wrong}); trying the one before", "warning")
     return None
 
 
