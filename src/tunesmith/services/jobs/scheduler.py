@@ -56,7 +56,7 @@ class Scheduler:
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
-        self._jobs.datasets.sweep()
+        self._jobs.sweep()
         self._tasks = [asyncio.create_task(self._repeat(what)) for what in (self.look, self._validate)]
 
     async def stop(self) -> None:
