@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from endurance.house import House
@@ -16,8 +17,8 @@ def houses(tmp_path: Path, tiny: Path) -> Iterator[Callable[..., House]]:  # noq
     """``houses("--max-running-jobs", "4")``: a server that is gone after the test."""
     made: list[House] = []
 
-    def make(*flags: str, database_url: str = "") -> House:
-        made.append(House(tmp_path / f"data-{len(made)}", tiny, *flags, database_url=database_url))
+    def make(*flags: str, **given: Any) -> House:
+        made.append(House(tmp_path / f"data-{len(made)}", tiny, *flags, **given))
         return made[-1]
 
     yield make

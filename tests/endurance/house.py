@@ -19,9 +19,16 @@ SETTINGS = {"base_model": MODEL, "learning_rate": 5e-4, "lora_rank": 4, "max_con
 class House:
     """A server that can be killed. Its client asks again for as long as nobody answers, as real clients do."""
 
-    def __init__(self, data_dir: Path, tiny: Path, *flags: str, database_url: str = "") -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        tiny: Path,
+        *flags: str,
+        database_url: str = "",
+        server: type[RunningServer] = RunningServer,
+    ) -> None:
         self.place = Workplace(data_dir, tiny, url=database_url)
-        self.server = RunningServer(data_dir, *flags, *(["--database-url", database_url] if database_url else []))
+        self.server = server(data_dir, *flags, *(["--database-url", database_url] if database_url else []))
         self.key = Keys(self.place.store).create(OWNER)
         self.starts_s: list[float] = []
         """How long each start took until the server was ready."""
@@ -70,7 +77,7 @@ class House:
 
     def close(self) -> None:
         self.client.close()
-        self.server.kill()
+        self.server.close()
         self.place.close()
 
 
