@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tunesmith.services import worker
+from tunesmith.services.keeping import Watcher
 from tunesmith.services.run_folder import RunFolder
-from tunesmith.services.worker import Watcher
 from tunesmith.spec import AnySpec, TrainSpec, build_spec
 
 
