@@ -14,6 +14,7 @@ from tunesmith.core.types import Finding, Metrics
 from tunesmith.services.datasets import Datasets, check_display_name
 from tunesmith.services.deployments import Deployments
 from tunesmith.services.evaluators import Evaluators
+from tunesmith.services.jobs.folders import Folders
 from tunesmith.services.jobs.forking import queue_fork, sweep_forks
 from tunesmith.services.jobs.job import Job, JobEvent, NewJob, check_beginning, check_name, shown, shown_event
 from tunesmith.services.jobs.kept import KeptCheckpoints
@@ -22,7 +23,7 @@ from tunesmith.services.jobs.progress import Progress, progress_of
 from tunesmith.services.jobs.repeats import check_key, earlier_job
 from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobEventRow, JobRow
-from tunesmith.services.jobs.specs import Folders, Specs, check_evaluator, runs_code
+from tunesmith.services.jobs.specs import Specs, check_evaluator, runs_code
 from tunesmith.services.keys import Keys
 from tunesmith.services.model_names import ModelNames
 from tunesmith.services.registry import Registry

@@ -8,9 +8,9 @@ from pathlib import Path
 from sqlalchemy import select
 
 from tunesmith.services.checkpoints import ADAPTER
+from tunesmith.services.jobs.folders import Folders
 from tunesmith.services.jobs.job import Job, shown
 from tunesmith.services.jobs.rows import JobRow
-from tunesmith.services.jobs.specs import Folders
 from tunesmith.services.registry import EMBEDDED
 from tunesmith.services.store import Store
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tunesmith.core.errors import Conflict
-from tunesmith.services.jobs.specs import Folders
+from tunesmith.services.jobs.folders import Folders
 
 LOCK = "worker.lock"
 LOG = "worker.log"
