@@ -77,7 +77,6 @@ class TunedModels:
             folder: where copies of promoted checkpoints lie.
         """
         self._store, self._registry, self._folder = store, registry, folder
-        store.create_tables()
 
     def add(self, owner: str, name: str, base_model: str, folder: Path, job_id: str = "") -> TunedModel:
         """Give a folder a name. To add the same again changes nothing.

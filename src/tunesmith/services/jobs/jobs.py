@@ -55,7 +55,6 @@ class Jobs:
         self.kept = KeptCheckpoints(store, self.folders)
         self.models = ModelNames(registry, tuned, Deployments(store, registry, tuned), vault, self.kept)
         self.specs = Specs(datasets, registry, self.results, self.folders, evaluators, self.models)
-        store.create_tables()
 
     def create(self, owner: str, new: NewJob, *, idempotency_key: str | None = None, retry: bool = False) -> Job:
         """Check everything that can be checked without the model, and queue the job.
