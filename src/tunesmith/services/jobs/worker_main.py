@@ -25,6 +25,7 @@ from tunesmith.services.jobs.lease import LOST, Lease, LeaseLost
 from tunesmith.services.jobs.moves import State, move, note
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.jobs.workers import STOPPED, take_over
+from tunesmith.services.keeping import Watcher
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder, RunState
 from tunesmith.services.secrets import Secrets
@@ -73,7 +74,7 @@ class Work:
         # Here, because torch takes seconds to load: the lease is held by now.
         from tunesmith.services import worker
 
-        watcher = worker.Watcher(started=self._started, found=self._found)
+        watcher = Watcher(started=self._started, found=self._found)
         if not (self.run.path / "state.json").is_file():
             worker.start(spec, watcher, secrets)
         elif not (self.run.state().state in ("COMPLETED", "EARLY_STOPPED") and self.run.card()):
