@@ -122,7 +122,7 @@ def healthy(rng: random.Random, steps: int = 16) -> list[Metrics]:
                 "rollout/length_mean": 120 + rng.gauss(0, 4),
                 "rollout/repetition_mean": abs(rng.gauss(0.04, 0.01)),
                 "rollout/distinct_share": 0.9 - 0.4 * learned,
-                "rollout/top_text_share": 0.02,
+                "rollout/top_text_prompts": 0.02,
                 "rollout/entropy": 0.8 - 0.4 * learned + rng.gauss(0, 0.01),
                 "policy/kl_ref": 0.01 * learned,
                 "policy/clip_share_last": abs(rng.gauss(0.01, 0.002)),
@@ -246,7 +246,7 @@ FAULTY = [
     Case(
         "one text answers everything",
         "reward_hacking_suspect",
-        recorded=injected("rollout/top_text_share", lambda i, _: min(0.9, 0.06 * i)),
+        recorded=injected("rollout/top_text_prompts", lambda i, _: min(0.9, 0.06 * i)),
     ),
     Case("a sampler in another precision", "sampler_gap", recorded=injected("gap/max", lambda i, _: 0.02)),
     Case("gradings take most of the time", "slow_grader", recorded=_clock(rollout=30.0, grade=22.0), timed=True),

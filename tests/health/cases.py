@@ -207,6 +207,23 @@ CASES = [
         "epochs: 3 -> 2",
     ),
     (
+        # best at step 2, in the first epoch of five
+        "overfitting",
+        "warning",
+        4,
+        history(eval__loss=[2.0, 1.5, 1.6, 1.7], train__loss=[2.0, 1.5, 1.0, 0.5], epoch=[1, 1, 2, 3]),
+        SFT | {"epochs": 5},
+        "epochs: 5 -> 1",
+    ),
+    (
+        "reward_hacking_suspect",
+        "warning",
+        6,
+        history(rollout__reward_mean=[0.3] * 3 + [0.5] * 3, rollout__top_text_prompts=[0.1] * 3 + [0.9] * 3),
+        RFT,
+        "evaluator:",
+    ),
+    (
         "overfitting",
         "warning",
         2,

@@ -81,6 +81,19 @@ def test_a_healthy_run_has_no_findings_at_any_step(lines, settings):
             "right answers alike in a group",
             history(rollout__reward_mean=[0.2] * 3 + [0.9] * 3, rollout__distinct_share=[0.9] * 3 + [0.2] * 3),
         ),
+        (
+            "a last step of two prompts that share their right answer",
+            history(
+                rollout__reward_mean=[0.2] * 3 + [0.9] * 3,
+                rollout__groups=[32] * 5 + [2],
+                rollout__top_text_prompts=[0.0] * 3 + [0.1, 0.1, 1.0],
+                rollout__distinct_share=[0.9] * 3 + [0.07, 0.07, 0.06],
+            ),
+        ),
+        (
+            "two right answers, each of half the prompts",
+            history(rollout__reward_mean=[0.2] * 3 + [0.9] * 3, rollout__top_text_prompts=[0.0] * 3 + [0.55] * 3),
+        ),
         ("odd texts without reward", history(rollout__reward_mean=[0.2] * 6, rollout__length_mean=[10] * 3 + [90] * 3)),
         (
             "learns to stop",

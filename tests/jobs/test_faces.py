@@ -19,6 +19,7 @@ from tunesmith.core.errors import UserError
 CARD = {
     "run_dir",
     "steps",
+    "result_step",
     "optimizer_updates",
     "weight_change_norm",
     "sampler_gap_max",

@@ -12,6 +12,7 @@ from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.services import datasets
 from tunesmith.services.jobs.job import Job, NewJob
 from tunesmith.services.jobs.moves import move
+from tunesmith.services.jobs.offspring import Offspring
 from tunesmith.services.jobs.rows import JobRow
 
 
@@ -160,7 +161,16 @@ def test_a_name_is_given_once_per_kind(place: Workplace) -> None:
 def test_owners_do_not_see_each_other(place: Workplace) -> None:
     job = place.jobs.create("ann", place.new("sft"))
     jobs = place.jobs
-    for ask in (jobs.get, jobs.cancel, jobs.pause, jobs.resume, jobs.delete, jobs.clone, jobs.events, jobs.metrics):
+    for ask in (
+        jobs.get,
+        jobs.cancel,
+        jobs.pause,
+        jobs.resume,
+        jobs.delete,
+        Offspring(jobs).clone,
+        jobs.events,
+        jobs.metrics,
+    ):
         with pytest.raises(NotFound, match="no such job"):
             ask("bob", job.id)  # type: ignore[operator]
     assert jobs.page("bob") == ([], 0)
@@ -217,7 +227,7 @@ def test_what_has_ended_is_not_cancelled_and_does_not_go_on(place: Workplace) ->
 
 def test_a_clone_has_the_settings_but_for_the_changes(place: Workplace) -> None:
     job = place.jobs.create("ann", replace(place.new("rft", temperature=0.5), display_name="One", asked={"a": 1}))
-    twin = place.jobs.clone("ann", job.id, {"epochs": 2}, name="twin")
+    twin = Offspring(place.jobs).clone("ann", job.id, {"epochs": 2}, name="twin")
     assert twin.settings == {**job.settings, "epochs": 2}
     assert (twin.name, twin.dataset, twin.display_name, twin.asked) == ("twin", "rft", "One", {"a": 1})
 

@@ -31,9 +31,17 @@ def test_equal_texts_with_unequal_rewards_are_a_judge_with_moods():
     assert "rollout/unstable_share" not in describe([group(attempt("a"), attempt("b"))], "rollout")
 
 
-def test_the_commonest_text_counts_across_groups():
-    groups = [group(attempt("yes"), attempt("no")), group(attempt("yes"), attempt("perhaps"))]
-    assert describe(groups, "rollout")["rollout/top_text_share"] == 0.5
+@pytest.mark.parametrize(
+    ("texts", "share"),
+    [
+        (["yes yes no", "yes yes no", "no no no"], 2 / 3),
+        (["yes yes yes yes"], 1.0),  # of one prompt, it may well be its answer: the rule looks at steps of many
+        (["yes no", "no yes"], 0.0),  # half of the attempts is not most of them
+    ],
+)
+def test_a_text_counts_once_for_each_prompt_that_it_takes_over(texts, share):
+    groups = [group(*map(attempt, words.split())) for words in texts]
+    assert describe(groups, "rollout")["rollout/top_text_prompts"] == pytest.approx(share)
 
 
 def test_shares_of_parts_sum_to_one_and_tell_who_works_against_the_reward():

@@ -115,6 +115,28 @@ def test_warm_up_counts_updates():
     assert [p.learning_rate for p in job.trainer.named("optim_step")] == [0.25, 0.5, 0.75, 1.0]
 
 
+def test_patience_marks_the_best_held_out_reward_so_far():
+    """Held out: 0.2 before training, then 0.5, 0.4, 0.6, 0.6; the start is no step, and a tie is no better."""
+    marks = iter([0.2, 0.5, 0.4, 0.6, 0.6])
+
+    def rule(text, row):
+        return next(marks) if row["n"] == "held out" else float(text) / 4
+
+    def job(**more):
+        made = fakes.rft_job(rule, rows=4, heldout=1, chunk_size=2, epochs=2, eval_every=1, eval_samples=1, **more)
+        made.heldout[0].row["n"] = "held out"
+        return made
+
+    reports = run(job(early_stop_patience=9, **SMALL))
+    assert [r.best for r in reports] == [False, True, False, True, False]
+    assert [r.state["highest_heldout_reward"] for r in reports] == [0.2, 0.5, 0.5, 0.6, 0.6]
+    marks = iter([0.5, 0.7])  # going on after step 2
+    reports = run(job(early_stop_patience=9, **SMALL), after=2, state=reports[2].state)
+    assert [r.best for r in reports] == [False, True]
+    marks = iter([0.2, 0.5, 0.4, 0.6, 0.6])
+    assert not any(r.best for r in run(job(**SMALL))), "without patience the last weights are the result"
+
+
 def test_metrics_of_a_step():
     job = fakes.rft_job(fakes.by_candidate(0.0, 1.0, 1.0, "timeout: 10 s"), rows=2, max_grader_error_rate=0.5, **SMALL)
     metrics = run(job)[1].metrics

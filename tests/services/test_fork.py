@@ -169,6 +169,13 @@ def test_patience_and_grave_findings_end_a_real_run(root):
     run = worker.start(build_spec({**spec, "output_dir": str(root / "patient")}))
     assert run.state().state == "EARLY_STOPPED" and "early_stop_patience" in run.state().reason
     assert run.state().step < run.state().num_steps and (run.path / "adapter").is_dir()
+    rising = {**spec, "learning_rate": 0.05, "epochs": 6, "early_stop_patience": 3}
+    run = worker.start(build_spec({**rising, "output_dir": str(root / "rising")}))
+    held_out = {int(m["step"]): m["eval/reward_mean"] for m in run.metrics()}
+    best = max(held_out, key=held_out.__getitem__)
+    assert 0 < best < run.state().step, held_out
+    assert (run.card()["result_step"], run.card()["heldout_reward_after"]) == (best, held_out[best])
+    assert f"the weights of step {best} had the highest held-out reward" in (run.path / "log.txt").read_text()
     dull = {**spec, "early_stop_patience": None, "stop_on_findings": True, "max_tokens": 1, "learning_rate": 0.01}
     run = worker.start(build_spec({**dull, "output_dir": str(root / "grave")}))
     assert run.state().state == "EARLY_STOPPED" and "truncation" in run.state().reason

@@ -47,7 +47,8 @@ def page_of(run):
 def test_the_card_is_made_of_the_files(trained):
     card = build_card(trained).as_dict("rft")
     assert list(card) == [
-        *("run_dir", "state", "steps", "optimizer_updates", "heldout_reward_before", "heldout_reward_after"),
+        *("run_dir", "state", "steps", "result_step", "optimizer_updates"),
+        *("heldout_reward_before", "heldout_reward_after"),
         *("heldout_ci95", "weight_change_norm", "sampler_gap_max", "truncated_share", "reward_hack_signs"),
         *("tokens_sampled", "tokens_trained", "seconds", "findings", "reproduce"),
     ]

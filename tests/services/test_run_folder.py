@@ -214,6 +214,15 @@ def test_findings_card_and_log(run):
     )
 
 
+def test_what_is_more_than_news_says_so_in_the_log(run):
+    run.log("news")
+    run.log("odd", "warning")
+    assert [line.split(" ", 1)[1] for line in (run.path / "log.txt").read_text().splitlines()] == [
+        "news",
+        "WARNING odd",
+    ]
+
+
 def test_find_run_by_path_name_beginning_and_latest(tmp_path):
     root = tmp_path / "runs"
     with pytest.raises(NotFound, match="no runs"):

@@ -51,13 +51,14 @@ def early_plateau(history: History, settings: Settings) -> Finding | None:
 
 def overfitting(history: History, settings: Settings) -> Finding | None:
     """Held-out rows get worse while the training rows get better: the model learns the rows by heart."""
-    saw = _losses_part(history) or _rewards_part(history)
-    if saw is None:
+    fell = _losses_part(history) or _rewards_part(history)
+    if fell is None:
         return None
+    best, saw = fell
     change = propose(
         settings,
-        "the run ends nearer to its best held-out result",
-        ("epochs", lambda n: max(1, n - 1)),
+        "the run ends near its best held-out result",
+        ("epochs", lambda n: _epochs_until(history, best, n)),
         ("lora_rank", lambda rank: max(4, rank // 2) if rank else rank),
         ("learning_rate", half),
         by_hand=("dataset", "add rows, or train fewer steps"),
@@ -84,7 +85,15 @@ def still_climbing(history: History, settings: Settings) -> Finding | None:
     return finding("still_climbing", "info", history, saw, change)
 
 
-def _losses_part(history: History) -> str | None:
+def _epochs_until(history: History, step: int, epochs: int) -> int:
+    """Epochs begun by a step, fewer than those that were asked for; one fewer where the epochs are not known."""
+    fewer = max(1, epochs - 1)
+    if not any("epoch" in line for line in history):
+        return fewer
+    return min(fewer, int(max((line.get("epoch", 1) for line in history if line["step"] <= step), default=1)))
+
+
+def _losses_part(history: History) -> tuple[int, str] | None:
     """sft and dpo: the held-out loss has risen by 1% from its lowest while the training loss fell."""
     held_out, train = series(history, "eval/loss"), series(history, "train/loss")
     if len(held_out) < 2 or not train.values:
@@ -99,10 +108,10 @@ def _losses_part(history: History) -> str | None:
     if train.last(WINDOW).mean() >= then.mean():
         return None
     saw = f"held-out loss {best:.3f} at step {held_out.steps[at]}, {later[-1]:.3f} now"
-    return f"{saw}; training loss {train.values[-1]:.3f}"
+    return held_out.steps[at], f"{saw}; training loss {train.values[-1]:.3f}"
 
 
-def _rewards_part(history: History) -> str | None:
+def _rewards_part(history: History) -> tuple[int, str] | None:
     """rft: the held-out reward has been 0.05 below its best for two evaluations while the training reward rose."""
     held_out, train = series(history, "eval/reward_mean"), series(history, "rollout/reward_mean")
     if len(held_out) < 3 or len(train) < 2 * WINDOW:
@@ -115,7 +124,7 @@ def _rewards_part(history: History) -> str | None:
     if len(later) < 2 or max(later[-2:]) > best - 0.05 or now <= then + 0.02:
         return None
     saw = f"held-out reward {best:.3f} at step {held_out.steps[at]}, {later[-1]:.3f} now"
-    return f"{saw}; training reward {then:.3f} -> {now:.3f}"
+    return held_out.steps[at], f"{saw}; training reward {then:.3f} -> {now:.3f}"
 
 
 def _nats_per_response(history: History) -> float | None:

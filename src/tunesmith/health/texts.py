@@ -10,6 +10,8 @@ INCOHERENT = 1.5
 """Nats per token above which text drawn at a temperature above 1 counts as noise: five even choices at each token."""
 HOPELESS = 0.9
 """Share of responses cut off above which nothing can be learned from the rest."""
+FEWEST_PROMPTS = 8
+"""Prompts that a step has to have before texts that are alike across them say anything: few may share their answer."""
 Sign = Callable[[History, Settings], str | None]
 
 
@@ -74,7 +76,7 @@ def _repetition(history: History, settings: Settings) -> str | None:
 
 def _alike(history: History, settings: Settings) -> str | None:
     """Right answers may be alike within a group; fewer texts than half the prompts means alike across prompts."""
-    both = ends(history, "rollout/distinct_share")
+    both = ends(_of_many_prompts(history), "rollout/distinct_share")
     candidates = int(settings.get("response_candidates_count", 8))
     if both is None or both[1] >= both[0] / 2 or both[1] * candidates >= 0.5:
         return None
@@ -82,11 +84,16 @@ def _alike(history: History, settings: Settings) -> str | None:
 
 
 def _same_text(history: History, settings: Settings) -> str | None:
-    """One text that answers every prompt."""
-    both = ends(history, "rollout/top_text_share")
-    if both is None or both[1] - both[0] <= 0.3:
+    """One text that answers nearly every prompt; of a few right answers each has its share of the prompts."""
+    both = ends(_of_many_prompts(history), "rollout/top_text_prompts")
+    if both is None or both[1] < 0.7 or both[1] - both[0] <= 0.3:
         return None
-    return f"the commonest text went from {both[0]:.0%} to {both[1]:.0%} of all attempts"
+    return f"one text went from {both[0]:.0%} to {both[1]:.0%} of the prompts"
+
+
+def _of_many_prompts(history: History) -> History:
+    """Without steps of few prompts, such as the rest of an epoch."""
+    return [line for line in history if line.get("rollout/groups", FEWEST_PROMPTS) >= FEWEST_PROMPTS]
 
 
 def _length(history: History, settings: Settings) -> str | None:

@@ -11,6 +11,8 @@ from tunesmith.core.types import Datum, Floats, Group, Ints, Metrics, Rollout, S
 
 PASS = 0.5
 """Reward from which on an attempt counts as passed."""
+ASKED = ("judge_calls", "judge_tokens")
+"""Parts of a score that count what it took, and are no sub-scores."""
 BARS = ("none", "few", "half", "most", "all")
 """Of the histogram of pass rates: 0, up to 1/4, below 3/4, below 1, and 1."""
 EDGES = (0.0, 0.25, np.nextafter(0.75, 0), np.nextafter(1.0, 0))
@@ -34,7 +36,7 @@ def describe(groups: Sequence[Group], room: str) -> Metrics:
         f"{room}/tokens": float(sum(lengths)),
         f"{room}/repetition_mean": fmean(_repetition(r) for r in rollouts),
         f"{room}/distinct_share": len({r.text for r in rollouts}) / len(rollouts),
-        f"{room}/top_text_share": max(Counter(r.text for r in rollouts).values()) / len(rollouts),
+        f"{room}/top_text_prompts": _top_text_prompts(groups),
         f"{room}/entropy": _entropy(rollouts),
     } | _turns(rollouts, room)
     if scores:
@@ -43,8 +45,20 @@ def describe(groups: Sequence[Group], room: str) -> Metrics:
         out |= {f"{room}/reward_min": min(rewards), f"{room}/reward_max": max(rewards)}
         out |= _pass_rates(groups, room)
         out |= _parts([s.parts for s in scores]) | _shares(scores) if room == "rollout" else {}
+        out |= _asked([s.parts for s in scores], room)
         out |= _unstable(groups, room)
     return out
+
+
+def _top_text_prompts(groups: Sequence[Group]) -> float:
+    """The largest share of prompts at which more than half of the attempts are one and the same text."""
+    most = Counter(
+        text
+        for g in groups
+        for text, times in Counter(r.text for r in g.rollouts).most_common(1)
+        if 2 * times > len(g.rollouts)
+    )
+    return max(most.values(), default=0) / len(groups)
 
 
 def _pass_rates(groups: Sequence[Group], room: str) -> Metrics:
@@ -82,10 +96,18 @@ def _shares(scores: Sequence[Score]) -> Metrics:
 def _parts(parts: Sequence[Metrics]) -> Metrics:
     """Mean of every grader part: ``part/<name>/raw``, and ``part/<name>/weighted`` where several are summed."""
     out: Metrics = {}
-    for name in sorted({n for p in parts for n in p}):
+    for name in sorted({n for p in parts for n in p if not n.endswith(ASKED)}):
         values = [p[name] for p in parts if name in p]
         out[f"part/{name}" if name.endswith("/weighted") else f"part/{name}/raw"] = fmean(values)
     return out
+
+
+def _asked(parts: Sequence[Metrics], room: str) -> Metrics:
+    """What models that grade were asked for these scores; nothing where none was."""
+    totals = Counter({f"{room}/{name}": 0.0 for name in ASKED})
+    for p in parts:
+        totals.update({f"{room}/{n.rpartition('/')[2]}": value for n, value in p.items() if n.endswith(ASKED)})
+    return dict(totals) if any(totals.values()) else {}
 
 
 def _scored(group: Group) -> list[tuple[str, float]]:

@@ -32,7 +32,7 @@ class StepReport:
     state: Mapping[str, float] = field(default_factory=dict)
     """What the recipe needs to go on after this step, beside the trainer's own state."""
     best: bool = False
-    """The held-out loss is the lowest so far."""
+    """The held-out result is the best so far, and its weights are to be the result."""
     early_stop: str = ""
     """Why the job should end here; empty to go on."""
 

@@ -1,6 +1,7 @@
 """Reinforcement fine-tuning: roll out a chunk of prompts, grade, make advantages, update, publish; again."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -19,6 +20,7 @@ from tunesmith.spec import RftSpec
 
 AFTER = 8
 """Sequences of a step that are scored once more after its updates."""
+HIGHEST = "highest_heldout_reward"
 TOLD_OF_LAST = ("policy/clip_share", "policy/ratio_mean")
 """Metrics that are also kept of a step's last update alone: there its rollouts are oldest."""
 
@@ -46,9 +48,12 @@ async def run(job: RftJob, after: int = -1, state: Mapping[str, float] | None = 
         after: go on after this step, whose ``state`` is given; -1 begins with the evaluation before training.
     """
     await job.sampler.load(job.trainer.save_weights_for_sampler(f"step-{max(after, 0):06d}"))
-    if after < 0:
-        yield await _evaluated(job, StepReport(0, {}))
     signal = (state or {}).get("signal_in_epoch", 0.0)
+    highest = (state or {}).get(HIGHEST, -math.inf)
+    if after < 0:
+        first = _compared(await _evaluated(job, StepReport(0, {})), job.spec, highest)
+        highest = first.state.get(HIGHEST, highest)
+        yield replace(first, best=False)
     size = job.spec.prompts_per_chunk(len(job.prompts))
     for plan in schedule(job.prompts, size, job.spec.epochs, job.spec.seed)[max(after, 0) :]:
         began = perf_counter()
@@ -67,6 +72,8 @@ async def run(job: RftJob, after: int = -1, state: Mapping[str, float] | None = 
         report = StepReport(plan.step, metrics, timing, (log,), {"signal_in_epoch": signal}, early_stop=stop)
         if due(job.spec, plan.step, job.num_steps) or stop:
             report = await _evaluated(job, report)
+        report = _compared(report, job.spec, highest)
+        highest = report.state.get(HIGHEST, highest)
         yield report
 
 
@@ -119,6 +126,16 @@ async def _evaluated(job: RftJob, report: StepReport) -> StepReport:
         metrics, logs = metrics | scores, (*logs, log)
     timing = report.timing | {"time/eval_s": perf_counter() - began}
     return replace(report, metrics=metrics, logs=logs, timing=timing)
+
+
+def _compared(report: StepReport, spec: RftSpec, highest: float) -> StepReport:
+    """Where patience may end the job: whether the held-out reward is the highest so far, as a part of its state."""
+    if spec.early_stop_patience is None:
+        return report
+    reward = report.metrics.get("eval/reward_mean", -math.inf)
+    best, highest = reward > highest, max(reward, highest)
+    state = {**report.state, HIGHEST: highest} if math.isfinite(highest) else report.state
+    return replace(report, best=best, state=state)
 
 
 def _timing(metrics: Metrics, rollout_s: float, train_s: float) -> Metrics:

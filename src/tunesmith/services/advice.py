@@ -75,10 +75,20 @@ def fork_step(run: RunFolder, finding: Finding) -> int:
 
 
 def fork_with(run: RunFolder, advice: Advice, rule: str | None = None, to: Path | None = None) -> RunFolder:
-    """Prepare a fork of a run with the one change of its first finding, or of the finding named.
+    """Prepare a fork of a run with the one change of its first finding, or of the finding of a rule.
 
     Raises:
-        NotFound: the run has no finding, or none of that name.
+        NotFound, UserError: as ``actionable``.
+    """
+    finding, change = actionable(advice, rule)
+    return fork(run, {change.setting: change.new}, fork_step(run, finding), to)
+
+
+def actionable(advice: Advice, rule: str | None = None) -> tuple[Finding, Change]:
+    """The first finding, or the one of a rule, with the change that a program can make.
+
+    Raises:
+        NotFound: the run has no finding, or none of that rule.
         UserError: only a person can make the change.
     """
     chosen = [f for f in advice.findings if rule in (None, f.rule)]
@@ -92,7 +102,7 @@ def fork_with(run: RunFolder, advice: Advice, rule: str | None = None, to: Path 
         others = [f.rule for f in advice.findings if f.change and not f.change.by_hand]
         also = f", or take another finding: {', '.join(others)}" if others else ""
         raise UserError(chosen[0].rule, f"its change is one for you: {change.setting}: {change.new}", f"Make it{also}")
-    return fork(run, {change.setting: change.new}, fork_step(run, chosen[0]), to)
+    return chosen[0], change
 
 
 def learning_rate_for(model: str, lora: bool = True) -> Rate:

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from tunesmith.core.types import Metrics
-from tunesmith.health.history import series
+from tunesmith.health.history import Series, series
 from tunesmith.health.texts import SIGNS
 from tunesmith.services.run_folder import ENDED, RunFolder, RunState
 
@@ -61,6 +61,8 @@ class Card:
     run_dir: str
     state: str
     steps: int
+    result_step: int
+    """Step whose weights are the result: the best one where held-out rows chose it, else the last."""
     optimizer_updates: int | None
     heldout_reward_before: float | None
     heldout_reward_after: float | None
@@ -91,8 +93,12 @@ class Card:
         return card if kind == "rft" else {name: value for name, value in card.items() if name not in OF_SAMPLING}
 
 
-def build_card(run: RunFolder) -> Card:
-    """The card of a run as it stands, from its files alone; works on an unfinished or empty run."""
+def build_card(run: RunFolder, result_step: int | None = None) -> Card:
+    """The card of a run as it stands, from its files alone; works on an unfinished or empty run.
+
+    Args:
+        result_step: whose weights are the result; None for the last.
+    """
     history, state = run.metrics(), run.state()
     reward, loss = series(history, "eval/reward_mean"), series(history, "eval/loss")
     updates = series(history, "optim/updates").values
@@ -101,13 +107,14 @@ def build_card(run: RunFolder) -> Card:
         run_dir=str(run.path),
         state=state.state,
         steps=state.step,
+        result_step=state.step if result_step is None else result_step,
         optimizer_updates=int(sum(updates)) if updates else None,
         heldout_reward_before=_before(reward.values),
-        heldout_reward_after=_after(reward.values),
-        heldout_ci95=_change_interval(run),
+        heldout_reward_after=_after(reward, result_step),
+        heldout_ci95=_change_interval(run, result_step),
         heldout_loss_before=_before(loss.values),
-        heldout_loss_after=_after(loss.values),
-        weight_change_norm=_newest(history, "optim/weight_change"),
+        heldout_loss_after=_after(loss, result_step),
+        weight_change_norm=_at_or_newest(series(history, "optim/weight_change"), result_step),
         sampler_gap_max=max(series(history, "gap/max").values, default=None),
         truncated_share=_newest(history, "rollout/truncated_share") if cut is None else cut,
         reward_hack_signs=[sign for test in SIGNS if (sign := test(history, run.spec()))],
@@ -159,11 +166,11 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return fmean(values) - half, fmean(values) + half
 
 
-def _change_interval(run: RunFolder) -> tuple[float, float] | None:
+def _change_interval(run: RunFolder, at: int | None) -> tuple[float, float] | None:
     steps = run.rollout_steps("eval")
     if len(steps) < 2:
         return None
-    before, after = _row_means(run, steps[0]), _row_means(run, steps[-1])
+    before, after = _row_means(run, steps[0]), _row_means(run, steps[-1] if at is None or at not in steps else at)
     both = [row for row in before if row in after]
     return change_interval([before[row] for row in both], [after[row] for row in both])
 
@@ -181,8 +188,13 @@ def _before(values: Sequence[float]) -> float | None:
     return values[0] if values else None
 
 
-def _after(values: Sequence[float]) -> float | None:
-    return values[-1] if len(values) > 1 else None
+def _after(held_out: Series, step: int | None) -> float | None:
+    return _at_or_newest(held_out, step) if len(held_out) > 1 else None
+
+
+def _at_or_newest(values: Series, step: int | None) -> float | None:
+    found = None if step is None else values.at(step)
+    return values.values[-1] if found is None and values.values else found
 
 
 def _total(history: Sequence[Metrics], name: str) -> int:

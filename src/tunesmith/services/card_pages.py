@@ -32,7 +32,9 @@ def lines(card: Mapping[str, Any]) -> list[Line]:
     """The numbers of a card, in the order one asks: did the weights move, is the number honest, what did it cost."""
     gap, signs = card.get("sampler_gap_max"), card.get("reward_hack_signs")
     found = [f"{f['rule']} ({f['level']}): {f['saw']}" for f in card["findings"]]
+    chosen = card.get("result_step", card["steps"])
     rows: list[tuple[str, str | None]] = [
+        ("result", f"weights of step {chosen}, the best on held-out rows" if chosen != card["steps"] else None),
         ("state", f"{card['state']} after {card['steps']} steps, {_shown(card['optimizer_updates'])} updates"),
         ("weight change", _with(card.get("weight_change_norm"), "L2 norm")),
         ("sampler gap", None if gap is None else f"{gap:.1e} nats at most"),

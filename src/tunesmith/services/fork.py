@@ -97,12 +97,23 @@ def _share(parent: RunFolder, folder: Path, step: int) -> None:
 
     Raises:
         UserError: the checkpoint is damaged.
+        Conflict: the parent goes on, and has replaced it.
     """
     checkpoint = parent.path / "checkpoints" / f"step-{step:06d}"
-    if wrong := checkpoints.problem(checkpoint):
-        raise UserError(str(checkpoint), f"is damaged: {wrong}", "Fork at another step")
-    shutil.copytree(checkpoint, folder / "checkpoints" / checkpoint.name)
-    size = checkpoints.metrics_size(checkpoint)
+    copy = folder / "checkpoints" / checkpoint.name
+    try:
+        shutil.copytree(checkpoint, copy)
+        wrong = checkpoints.problem(copy)
+    except OSError:
+        if checkpoint.is_dir():
+            raise
+        wrong = "gone"
+    if wrong and not checkpoint.is_dir():
+        # A run that goes on replaces its checkpoints.
+        raise Conflict("at_step", f"the checkpoint of step {step} was replaced by a newer one meanwhile", "Try again")
+    if wrong:
+        raise UserError("at_step", f"the checkpoint of step {step} is damaged: {wrong}", "Fork at another step")
+    size = checkpoints.metrics_size(copy)
     durable.write_file(folder / "metrics.jsonl", (parent.path / "metrics.jsonl").read_bytes()[:size])
     for line in parent.timing():
         if line["step"] <= step:

@@ -16,6 +16,7 @@ from tunesmith.grading.error_report import top_errors
 from tunesmith.recipes.measure import PASS
 from tunesmith.rollout.collect import grade
 from tunesmith.services.agreement import kendall, spearman
+from tunesmith.services.local_judge import judge_of
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.spec import RftSpec, build_spec
 
@@ -77,7 +78,8 @@ def regrade(run: RunFolder, evaluator: Sequence[str], steps: int | None = None, 
 
 
 async def _graded(spec: RftSpec, stored: Sequence[dict[str, Any]]) -> list[Rollout]:
-    pool = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=spec.grader_memory_mb)
+    judge, memory_mb = judge_of(spec.evaluator), spec.grader_memory_mb
+    pool = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=memory_mb, judge=judge)
     async with pool as grader:
         return list(await asyncio.gather(*(grade(_rollout(a), a["row"], grader) for a in stored)))
 

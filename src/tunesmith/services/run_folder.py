@@ -20,7 +20,7 @@ import yaml
 from tunesmith import __version__
 from tunesmith.core import durable
 from tunesmith.core.errors import Conflict, JobStopped, NotFound, UserError, unknown
-from tunesmith.core.types import Change, Finding, Group, Ints, Metrics
+from tunesmith.core.types import Change, Finding, Group, Ints, Level, Metrics
 from tunesmith.services import rollout_table
 from tunesmith.services.newest import newest_lines
 from tunesmith.services.rollout_table import Judgement
@@ -255,9 +255,10 @@ class RunFolder:
         durable.write_file(self._file(name), page.encode())
         return self._file(name)
 
-    def log(self, text: str) -> None:
-        """Add a time-stamped entry to log.txt; further lines of the text are indented."""
-        durable.append_line(self._file("log.txt"), f"{_now()} " + text.rstrip().replace("\n", "\n    "))
+    def log(self, text: str, level: Level = "info") -> None:
+        """Add a time-stamped entry to log.txt, with its level above info; further lines of the text are indented."""
+        label = "" if level == "info" else f"{level.upper()} "
+        durable.append_line(self._file("log.txt"), f"{_now()} {label}" + text.rstrip().replace("\n", "\n    "))
 
     def _file(self, name: str) -> Path:
         return self.path / name

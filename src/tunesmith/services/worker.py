@@ -104,7 +104,7 @@ def _record(run: RunFolder, state: str, reason: str) -> None:
         return
     try:
         run.set_state(state, reason=reason)
-        run.log(f"{state}: {reason}")
+        run.log(f"{state}: {reason}", "error" if state == "FAILED" else "warning")
     except OSError:
         pass  # a full disk: the caller is told the same in words
 
@@ -121,7 +121,8 @@ async def _work(
             engine.trainer.load_state(checkpoint.folder)
         after, state = (checkpoint.step, checkpoint.state) if checkpoint else (-1, {})
         recipe = await recipe_of(spec, engine, stack, after, state, secrets=secrets)
-        notes = [*recipe.notes, *spec.warnings(), *engine.renderer.notes]
+        warnings = spec.warnings()
+        notes = [*recipe.notes, *warnings, *engine.renderer.notes]
         if resumed:
             run.rewind(checkpoint.metrics_size if checkpoint else 0, after)
             notes.append(f"resumed after step {after}" if checkpoint else "no whole checkpoint: began anew")
@@ -131,7 +132,7 @@ async def _work(
         run.set_state("RUNNING", num_steps=recipe.num_steps, step=max(after, 0))
         trackers.enter_context(reported(run, spec.report_to))
         for note in notes:
-            run.log(note)
+            run.log(note, "warning" if note in warnings else "info")
         watcher.started(run, recipe.num_steps, notes)
         stopped = ""
         async for report in recipe.steps:
@@ -209,7 +210,8 @@ def keep(run: RunFolder, spec: AnySpec, engine: Engine, report: StepReport, num_
     if report.step < num_steps:
         stopped = stopped or why_stop(spec.model_dump(), run.metrics(), findings)
     if not stopped and (last or report.step % spec.save_every == 0):
-        checkpoints.save(run, engine.trainer, report.step, size, report.state, spec.keep_checkpoints)
+        kept, adapter = spec.keep_checkpoints, bool(spec.lora_rank)
+        checkpoints.save(run, engine.trainer, report.step, size, report.state, kept, adapter)
     run.set_state("RUNNING", step=report.step)
     watcher.stepped(report)
     return stopped
@@ -229,17 +231,18 @@ def _examine(run: RunFolder, spec: AnySpec, watcher: Watcher, finished: bool) ->
 
 
 def _finish(run: RunFolder, spec: AnySpec, engine: Engine, early_stop: str) -> None:
-    """Publish the result: the best weights where held-out loss chose them, else the last."""
+    """Publish the result: the best weights where held-out rows chose them, else the last."""
     chosen = checkpoints.best(run)
     if chosen and chosen.step != run.state().step:
         engine.trainer.load_state(chosen.folder)
-        run.log(f"the weights of step {chosen.step} had the lowest held-out loss and are the result")
+        what = "highest held-out reward" if spec.kind == "rft" else "lowest held-out loss"
+        run.log(f"the weights of step {chosen.step} had the {what} and are the result")
     final = run.path / ("adapter" if spec.lora_rank else "model")
     with durable.new_folder(final) as temporary:
         engine.trainer.export(temporary)
     run.set_state("EARLY_STOPPED" if early_stop else "COMPLETED", reason=early_stop)
     write_report(run)
-    card = build_card(run).as_dict(spec.kind)
+    card = build_card(run, chosen.step if chosen else None).as_dict(spec.kind)
     run.write_page("card.md", as_markdown(run.path.name, card))
     run.write_page("card.html", as_html(run.path.name, card))
     run.write_card(card)

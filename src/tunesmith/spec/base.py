@@ -51,7 +51,7 @@ class TrainSpec(Spec):
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Evaluate after every this many steps; 0 evaluates before the first and after the last step only."""
     early_stop_patience: Annotated[int, Field(ge=1)] | None = None
-    """Stop when this many evaluations in a row bring no better held-out result; needs eval_every."""
+    """Stop when this many evaluations in a row bring no better held-out result, and keep the best; needs eval_every."""
     stop_on_findings: bool = False
     """Stop at a finding of level error, for the run then learns nothing."""
     save_every: Annotated[int, Field(ge=1)] = 1

@@ -45,6 +45,7 @@ def main(model: str) -> dict[str, Any]:
         "results": client.files.content(ended.result_files[0]).text if ended.result_files else "",
         "results_file": client.files.retrieve(ended.result_files[0]).model_dump() if ended.result_files else {},
         "chat": chat(client, ended.fine_tuned_model),
+        "early_chat": chat(client, list(jobs.checkpoints.list(job.id))[-1].fine_tuned_model_checkpoint),
         "refused": refused(client, model, file.id),
         "halted": halted(client, model, file.id),
         "deleted": client.files.delete(held_out.id).model_dump(),
@@ -96,7 +97,8 @@ def refused(client: openai.OpenAI, model: str, file_id: str) -> dict[str, Any]:
         return {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
 
     check = {"type": "string_check", "name": "a", "operation": "is", "input": "", "reference": ""}
-    judge = {"type": "score_model", "name": "a", "model": model, "input": []}
+    judge = {"type": "score_model", "name": "a", "model": "gpt-4o", "input": [{"role": "user", "content": "?"}]}
+    question = {"type": "score_model", "name": "a", "model": model, "input": []}
     wrong = client.files.create(file=("b.jsonl", io.BytesIO(b'{"a": 1}\n' * 4)), purpose="fine-tune").id
     asked = {
         "lines": upload('{"a": 1}\nnot json\n'),
@@ -113,6 +115,7 @@ def refused(client: openai.OpenAI, model: str, file_id: str) -> dict[str, Any]:
         "tags": job(integrations=[{"type": "wandb", "wandb": {"project": "a", "tags": ["b"]}}]),
         "operation": job(method={"type": "reinforcement", "reinforcement": {"grader": check}}),
         "judge": job(method={"type": "reinforcement", "reinforcement": {"grader": judge}}),
+        "question": job(method={"type": "reinforcement", "reinforcement": {"grader": question}}),
         "job": lambda: client.fine_tuning.jobs.retrieve("ftjob-none"),
         "after": lambda: list(client.fine_tuning.jobs.list(after="ftjob-none")),
     }

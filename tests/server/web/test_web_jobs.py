@@ -44,6 +44,17 @@ def test_what_is_anothers_is_not_there(app, get, post, job):
     assert app.state.jobs.find("bob", "rft", "secret-plan").state == "queued"
 
 
+def test_the_log_is_filtered_by_level(get, run):
+    run.log("began")
+    run.log("a checkpoint is damaged\nand more of it", "warning")
+    run.log("FAILED: no memory", "error")
+    shown = {
+        level: get(f"/fine-tuning/reinforcement/carry?level={level}").text for level in ("info", "warning", "error")
+    }
+    for text, levels in (("began", 1), ("checkpoint is damaged", 2), ("and more of it", 2), ("no memory", 3)):
+        assert [text in page for page in shown.values()] == [True, levels > 1, levels > 2], text
+
+
 def test_markup_of_users_is_text(app, get):
     new_job(app, "ann", "bold", "<script>alert(1)</script>")
     for path in ("/fine-tuning", "/fine-tuning/reinforcement/bold"):

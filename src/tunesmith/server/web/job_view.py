@@ -1,5 +1,6 @@
 """What a job's page says, apart from its charts."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from tunesmith.spec.load import KINDS
 LEVELS = ("info", "warning", "error")
 NOT_SHOWN = ("kind", "output_dir")
 LOG_BYTES = 32 << 10
+ENTRY = re.compile(r"^(?=\d{4}-\d\d-\d\dT)", re.MULTILINE)
+"""Where an entry of a log begins; its further lines are indented."""
 ACTIONS = (
     ("pause", ("pausing", "paused"), "Pause"),
     ("resume", ("validating",), "Resume"),
@@ -73,7 +76,7 @@ def view_of(jobs: Jobs, curves: Curves, job: Job, level: str) -> JobView:
         findings=jobs.findings(job.owner, job.id),
         events=jobs.newest_events(job.owner, job.id, shown),
         level=shown[0],
-        log=_log_end(jobs, job),
+        log=_log_end(jobs, job, shown),
         actions=_actions(job),
         has_result=any((run.path / name).is_dir() for name in ("adapter", "model")),
     )
@@ -83,11 +86,18 @@ def _actions(job: Job) -> list[tuple[str, str]]:
     return [(action, name) for action, to, name in ACTIONS if not {*to}.isdisjoint(MOVES[job.state])]
 
 
-def _log_end(jobs: Jobs, job: Job) -> str:
+def _log_end(jobs: Jobs, job: Job, levels: Sequence[str]) -> str:
+    """The newest entries of the levels."""
     file = jobs.run(job.owner, job.id).path / "log.txt"
     size = file.stat().st_size if file.is_file() else 0
     text, _ = jobs.logs(job.owner, job.id, max(0, size - LOG_BYTES))
-    return text if size <= LOG_BYTES else text.partition("\n")[2]
+    text = text if size <= LOG_BYTES else text.partition("\n")[2]
+    return "".join(entry for entry in ENTRY.split(text) if _level_of(entry) in levels)
+
+
+def _level_of(entry: str) -> str:
+    _, _, text = entry.partition(" ")
+    return next((level for level in LEVELS[1:] if text.startswith(f"{level.upper()} ")), LEVELS[0])
 
 
 def _tiles(job: Job, row: JobRow, curves: Curves, jobs: Jobs) -> list[Tile]:

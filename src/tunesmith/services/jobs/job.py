@@ -36,10 +36,26 @@ class NewJob:
     """The request in its own wire's words, to be shown again. No secrets: it is stored and shown as it is."""
     user_code: bool = False
     """Whether the evaluator may be a file. Only for callers that put the file there: a client's path is refused."""
+    parent: str | None = None
+    """Id of the job that it is a fork of: another of the same owner that has begun."""
+    at_step: int | None = None
+    """Of a fork: the kept step to share the past up to; None is the newest."""
 
     def fingerprint(self) -> str:
         """The same for the same request."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a fork comes from."""
+
+    job: str
+    """Id of the job that it is a fork of, which may have been deleted."""
+    step: int
+    """Last step that both have; 0 where they share the settings alone."""
+    changed: Mapping[str, list[Any]]
+    """Setting -> [its value there, its value here]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +83,8 @@ class Job:
     """None while the job can still change by itself, and while it is paused."""
     starts: int
     """How often a worker was started for it."""
+    origin: Origin | None
+    """None for a job that began by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +143,7 @@ def shown(row: JobRow) -> Job:
         row.started_at,
         row.ended_at,
         row.fence,
+        Origin(row.parent, **row.forked) if row.parent else None,
     )
 
 

@@ -1,10 +1,9 @@
 """Managed jobs as their owners see them: create, look, cancel, pause, go on, delete. The scheduler runs them."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -13,17 +12,23 @@ from sqlalchemy.orm import Session
 from tunesmith.core.errors import Conflict, NotFound, UserError, unknown
 from tunesmith.core.types import Finding, Metrics
 from tunesmith.services.datasets import Datasets, check_display_name
+from tunesmith.services.deployments import Deployments
 from tunesmith.services.evaluators import Evaluators
+from tunesmith.services.jobs.folders import Folders
+from tunesmith.services.jobs.forking import queue_fork, sweep_forks
 from tunesmith.services.jobs.job import Job, JobEvent, NewJob, check_beginning, check_name, shown, shown_event
+from tunesmith.services.jobs.kept import KeptCheckpoints
 from tunesmith.services.jobs.moves import ENDED, STATES, State, locked, move, note
 from tunesmith.services.jobs.progress import Progress, progress_of
 from tunesmith.services.jobs.repeats import check_key, earlier_job
 from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobEventRow, JobRow
-from tunesmith.services.jobs.specs import Folders, Specs, check_evaluator, runs_code
+from tunesmith.services.jobs.specs import Specs, check_evaluator, runs_code
 from tunesmith.services.keys import Keys
+from tunesmith.services.model_names import ModelNames
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder
+from tunesmith.services.sessions.vault import Vault
 from tunesmith.services.store import Store, utc_now
 from tunesmith.services.trackers.companion import check_ready
 from tunesmith.services.user_code import check_walls
@@ -46,8 +51,10 @@ class Jobs:
         self.store, self.datasets = store, datasets
         self.folders = Folders(data_dir / "jobs")
         self.results = Results(store, registry, data_dir)
-        self.specs = Specs(datasets, registry, self.results, self.folders, evaluators)
-        store.create_tables()
+        tuned, vault = self.results.models, Vault(store, data_dir / "training" / "checkpoints")
+        self.kept = KeptCheckpoints(store, self.folders)
+        self.models = ModelNames(registry, tuned, Deployments(store, registry, tuned), vault, self.kept)
+        self.specs = Specs(datasets, registry, self.results, self.folders, evaluators, self.models)
 
     def create(self, owner: str, new: NewJob, *, idempotency_key: str | None = None, retry: bool = False) -> Job:
         """Check everything that can be checked without the model, and queue the job.
@@ -74,17 +81,23 @@ class Jobs:
                 return shown(row)
         row = self._new_row(owner, new, began, fingerprint)
         row.request_key, row.retried = idempotency_key, retry
-        warnings, checked = self._check(row, new)
-        return self._insert(row, earlier, warnings, checked)
+        spec, checked = self._check(row, new)
+
+        def insert() -> Job:
+            return self._insert(row, earlier, spec.warnings(), checked)
+
+        if new.parent is None:
+            return insert()
+        return queue_fork(self.folders, self.row(owner, new.parent), row, spec, new.at_step, insert)
 
     def check(self, owner: str, new: NewJob) -> tuple[AnySpec, list[str]]:
         """(all settings, warnings) of a job that could be created now; refuses what ``create`` would, makes nothing."""
         row = self._new_row(owner, new, utc_now(), "")
-        warnings, _ = self._check(row, new)
-        return self.specs.build(owner, row.id, new), list(warnings)
+        spec, _ = self._check(row, new)
+        return spec, list(spec.warnings())
 
     def get(self, owner: str, job_id: str) -> Job:
-        return shown(self._row(owner, job_id))
+        return shown(self.row(owner, job_id))
 
     def find(self, owner: str, kind: str, name: str) -> Job:
         """The job that the client called ``name``."""
@@ -150,7 +163,7 @@ class Jobs:
             Conflict: it has not stopped, or it came to its end.
             NotFound: a dataset of it is gone.
         """
-        row = self._row(owner, job_id)
+        row = self.row(owner, job_id)
         self.specs.build(owner, row.id, row)
         with self.store.begin() as db:
             row = self._locked(db, owner, job_id)
@@ -169,54 +182,27 @@ class Jobs:
         if alone:
             self.remove(job_id)
 
-    def clone(
-        self,
-        owner: str,
-        job_id: str,
-        changes: Mapping[str, Any] | None = None,
-        *,
-        name: str | None = None,
-        output_model: str | None = None,
-        dataset: str | None = None,
-        evaluation_dataset: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Job:
-        """A new job with the settings and datasets of another, some of them changed."""
-        row = self._row(owner, job_id)
-        new = NewJob(
-            row.kind,
-            {**row.settings, **(changes or {})},
-            dataset or row.dataset,
-            evaluation_dataset or row.evaluation_dataset,
-            name,
-            row.display_name,
-            output_model,
-            asked=row.asked,
-            user_code=row.user_code,
-        )
-        return self.create(owner, new, idempotency_key=idempotency_key)
-
     def events(self, owner: str, job_id: str, after: int = 0, limit: int = 200) -> list[JobEvent]:
         """What happened, oldest first, from the event after that number on."""
-        self._row(owner, job_id)
+        self.row(owner, job_id)
         those = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.number > after)
         with self.store.read() as db:
             return [shown_event(row) for row in db.scalars(those.order_by(JobEventRow.number).limit(limit))]
 
     def newest_events(self, owner: str, job_id: str, levels: Sequence[str], limit: int = 200) -> list[JobEvent]:
         """What happened lately, newest first."""
-        self._row(owner, job_id)
+        self.row(owner, job_id)
         those = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.level.in_(levels))
         with self.store.read() as db:
             return [shown_event(row) for row in db.scalars(those.order_by(JobEventRow.number.desc()).limit(limit))]
 
     def spec(self, owner: str, job_id: str) -> AnySpec:
         """All settings with their defaults, as the worker runs them."""
-        return self.specs.build(owner, job_id, self._row(owner, job_id))
+        return self.specs.build(owner, job_id, self.row(owner, job_id))
 
     def run(self, owner: str, job_id: str) -> RunFolder:
         """The run folder: rollouts, checkpoints, card and report. Empty until a worker has made it."""
-        return self.folders.run(self._row(owner, job_id).id)
+        return self.folders.run(self.row(owner, job_id).id)
 
     def progress(self, owner: str, job_id: str) -> Progress:
         return self.progress_of(self.get(owner, job_id))
@@ -261,6 +247,13 @@ class Jobs:
             if now is not None and now.state == "validating":
                 move(db, now, "failed" if why else "queued", why)
 
+    def sweep(self) -> None:
+        """Remove files that no row names, of requests that a crash cut short. For when nothing is being made."""
+        self.datasets.sweep()
+        with self.store.read() as db:
+            known = set(db.scalars(select(JobRow.id)))
+        sweep_forks(self.folders, known)
+
     def remove(self, job_id: str) -> None:
         """The end of ``delete``: nobody works on the job any more."""
         shutil.rmtree(self.folders.of(job_id), ignore_errors=True)
@@ -291,14 +284,16 @@ class Jobs:
             dataset=new.dataset,
             evaluation_dataset=new.evaluation_dataset,
             output_model=output,
+            parent=new.parent,
+            forked={},
             state="",
             created_at=now,
             updated_at=now,
             fingerprint=fingerprint,
         )
 
-    def _check(self, row: JobRow, new: NewJob) -> tuple[Iterable[str], bool]:
-        """(warnings, whether the datasets are checked too)."""
+    def _check(self, row: JobRow, new: NewJob) -> tuple[AnySpec, bool]:
+        """(all settings, whether the datasets are checked too)."""
         spec = self.specs.build(row.owner, row.id, new)
         if isinstance(spec, RftSpec):
             check_evaluator(new.settings["evaluator"], new.user_code)
@@ -310,7 +305,7 @@ class Jobs:
         quick = all(self.datasets.quick(row.owner, d, row.kind) for d in _datasets(row))
         if quick:
             self._check_datasets(row, spec.skip_bad_rows)
-        return spec.warnings(), quick
+        return spec, quick
 
     def _check_datasets(self, row: JobRow, skip_bad_rows: bool) -> None:
         for dataset in _datasets(row):
@@ -353,7 +348,8 @@ class Jobs:
                 move(db, row, by if row.state in ("running", "pausing") else to, why)
             return shown(row)
 
-    def _row(self, owner: str, job_id: str) -> JobRow:
+    def row(self, owner: str, job_id: str) -> JobRow:
+        """For rooms that make jobs of others."""
         with self.store.read() as db:
             row = db.get(JobRow, job_id) if job_id.isprintable() else None
         return _owned(row, owner, job_id)

@@ -33,6 +33,10 @@ class JobRow(Base):
     dataset: Mapped[str] = mapped_column(String(63))
     evaluation_dataset: Mapped[str | None] = mapped_column(String(63))
     output_model: Mapped[str] = mapped_column(String(128))
+    parent: Mapped[str | None] = mapped_column(String(64), index=True)
+    """Id of the job that it is a fork of, which may be gone."""
+    forked: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    """Of a fork: the last step that both have, and what was changed, in the words of the request."""
     state: Mapped[str] = mapped_column(String(16), index=True)
     reason: Mapped[str] = mapped_column(default="")
     created_at: Mapped[str]

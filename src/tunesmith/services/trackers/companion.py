@@ -52,7 +52,8 @@ def reported(run: RunFolder, names: Sequence[str], flush_s: float = FLUSH_S) -> 
                 child.stdin.close()
         for name, child in children.items():
             if (problem := _ended(child, deadline)) is not None:
-                run.log(f"{name} was not told everything: {problem}; see {LOG}. The run is not affected")
+                said = f"{name} was not told everything: {problem}; see {LOG}. The run is not affected"
+                run.log(said, "warning")
 
 
 def told_now(run: RunFolder, names: Sequence[str]) -> None:

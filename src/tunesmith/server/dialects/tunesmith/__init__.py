@@ -14,11 +14,12 @@ from tunesmith.server.dialects.tunesmith import (
     jobs,
     keys,
     models,
+    offspring,
     secrets,
 )
 
 router = APIRouter(prefix="/api/v1")
-for part in (jobs, job_streams, job_files, datasets, evaluators, models, deployments, secrets, keys):
+for part in (jobs, offspring, job_streams, job_files, datasets, evaluators, models, deployments, secrets, keys):
     router.include_router(part.router)
 
 __all__ = ["router"]

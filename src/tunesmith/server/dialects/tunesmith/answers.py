@@ -45,6 +45,29 @@ class Progress(Answer):
     """Seconds of work left; null while unknown and at the end."""
 
 
+class Origin(Answer):
+    """Where a fork comes from."""
+
+    job: str
+    """Id of the job that it is a fork of, which may have been deleted."""
+    step: int
+    """Last step that both have; 0 where they share the settings alone."""
+    changed: dict[str, list[Any]]
+    """Setting to its value there and its value here."""
+
+
+class Fork(Answer):
+    """A job that shares the past of another."""
+
+    id: str
+    name: str
+    state: str
+    step: int
+    """Last step that both have; 0 where they share the settings alone."""
+    changed: dict[str, list[Any]]
+    """Setting to its value there and its value here."""
+
+
 class JobSummary(Answer):
     """A job in a list."""
 
@@ -69,6 +92,8 @@ class JobSummary(Answer):
     ended_at: str | None
     starts: int
     """How often a worker was started for it."""
+    origin: Origin | None
+    """Of a fork; null for a job that began by itself."""
 
 
 class Job(JobSummary):
@@ -81,6 +106,8 @@ class Job(JobSummary):
     """Name of the model that it made; null before, and once that was removed."""
     page: str
     """Path of its web page."""
+    forks: list[Fork]
+    """Its own, oldest first."""
 
 
 class Plan(Answer):

@@ -13,11 +13,24 @@ class Given(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
+    def named(self) -> dict[str, Any]:
+        """The fields that are no settings."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
 
-class NewJob(Given):
-    """A job to be made. Every setting of the kind's spec is a field too."""
+
+class WithSettings(Given):
+    """Every setting of the kind's spec is a field too."""
 
     model_config = ConfigDict(extra="allow")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class NewJob(WithSettings):
+    """A job to be made. Every setting of the kind's spec is a field too."""
+
     kind: str
     """rft, sft or dpo."""
     dataset: str
@@ -28,10 +41,6 @@ class NewJob(Given):
     display_name: str = ""
     output_model: str | None = None
     """Name of what comes out; default the job's name."""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
 
     @property
     def given(self) -> set[str]:
@@ -50,10 +59,9 @@ class NewJob(Given):
         )
 
 
-class Clone(Given):
+class Clone(WithSettings):
     """What is to be different. Every setting of the kind's spec is a field too."""
 
-    model_config = ConfigDict(extra="allow")
     name: str | None = None
     """Of the new job; default its id."""
     output_model: str | None = None
@@ -61,13 +69,27 @@ class Clone(Given):
     dataset: str | None = None
     evaluation_dataset: str | None = None
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
 
-    def named(self) -> dict[str, str | None]:
-        """The fields that are no settings."""
-        return {name: getattr(self, name) for name in type(self).model_fields}
+class Fork(WithSettings):
+    """What is to be different. Every setting of the kind's spec is a field too."""
+
+    at_step: int | None = None
+    """Kept step to share the past up to; null is the newest, 0 shares the settings alone."""
+    name: str | None = None
+    """Of the new job; default its id."""
+    output_model: str | None = None
+    """Default the new job's name."""
+
+
+class Advised(Given):
+    """Which finding is acted on, and what comes of it is called."""
+
+    finding: str | None = None
+    """Its rule; null is the first of the advice."""
+    name: str | None = None
+    """Of the new job; default its id."""
+    output_model: str | None = None
+    """Default the new job's name."""
 
 
 class Promotion(Given):

@@ -23,15 +23,6 @@ def findings(request: Request, owner: Owner, job_id: str) -> dict[str, Any]:
     return {"items": jobs_of(request).findings(owner, job_id)}
 
 
-@router.get("/jobs/{job_id}/advice", response_model=answers.Advice)
-def advice(request: Request, owner: Owner, job_id: str) -> dict[str, Any]:
-    """Its findings ranked, and the one change to try next."""
-    from tunesmith.services.advice import advise
-
-    found = advise(_run(request, owner, job_id))
-    return {"findings": found.findings, "change": found.change, "fork_at": found.fork_at}
-
-
 @router.get("/jobs/{job_id}/card")
 def card(request: Request, owner: Owner, job_id: str) -> dict[str, Any]:
     """The summary of an ended run, as `card.json` has it."""

@@ -10,10 +10,11 @@ from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_json
 from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
-from tunesmith.server.dialects.tunesmith.given import Clone, NewJob, body_of
+from tunesmith.server.dialects.tunesmith.given import NewJob, body_of
 from tunesmith.server.web import links
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
+from tunesmith.services.jobs.offspring import Offspring
 from tunesmith.services.tuned_models import TunedModels
 from tunesmith.spec import RftSpec
 
@@ -101,18 +102,6 @@ def resume_job(request: Request, owner: Owner, job_id: str) -> Mapping[str, Any]
     return shown(request, jobs_of(request).resume(owner, job_id))
 
 
-@router.post("/jobs/{job_id}/clone", response_model=answers.Job, openapi_extra=body_of(Clone))
-async def clone_job(request: Request, owner: Owner, job_id: str, idempotency_key: Key = None) -> Mapping[str, Any]:
-    """A new job with the settings of this one; those in the body are changed."""
-    given = await read_json(request, Clone)
-
-    def make() -> Mapping[str, Any]:
-        made = jobs_of(request).clone(owner, job_id, given.settings, **given.named(), idempotency_key=idempotency_key)
-        return shown(request, made)
-
-    return await asyncio.to_thread(make)
-
-
 @router.delete("/jobs/{job_id}", status_code=204)
 def delete_job(request: Request, owner: Owner, job_id: str) -> None:
     """Remove a job with all that it wrote; the model that it made stays."""
@@ -122,6 +111,10 @@ def delete_job(request: Request, owner: Owner, job_id: str) -> None:
 def jobs_of(request: Request) -> Jobs:
     jobs: Jobs = request.app.state.jobs
     return jobs
+
+
+def offspring_of(request: Request) -> Offspring:
+    return Offspring(jobs_of(request))
 
 
 def shown(request: Request, job: Job) -> Mapping[str, Any]:
@@ -135,7 +128,14 @@ def shown(request: Request, job: Job) -> Mapping[str, Any]:
         "metrics": next(jobs.folders.run(job.id).newest_metrics(), None),
         "model": made.name if made is not None and made.job_id == job.id else None,
         "page": links.of_job(job),
+        "forks": [_as_fork(one) for one in offspring_of(request).forks(job.owner, job.id)],
     }
+
+
+def _as_fork(job: Job) -> Mapping[str, Any]:
+    assert job.origin is not None, "it is a fork"
+    fields = {name: getattr(job, name) for name in ("id", "name", "state")}
+    return {**fields, "step": job.origin.step, "changed": job.origin.changed}
 
 
 def _plan(request: Request, owner: str, given: NewJob) -> Mapping[str, Any]:

@@ -1,0 +1,134 @@
+"""Jobs of a server that come from others: clones, and forks, also with the one change that the advice names."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import select
+
+from tunesmith.core.errors import NotFound
+from tunesmith.services.advice import Advice, actionable, advise, fork_step
+from tunesmith.services.jobs.job import Job, NewJob, shown
+from tunesmith.services.jobs.jobs import Jobs
+from tunesmith.services.jobs.rows import JobRow
+from tunesmith.services.run_folder import RunFolder
+
+
+class Offspring:
+    """Makes jobs of a server from others of the same owner."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    def clone(
+        self,
+        owner: str,
+        job_id: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        output_model: str | None = None,
+        dataset: str | None = None,
+        evaluation_dataset: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Queue a job with the settings and datasets of another, some of them changed."""
+        new = self._like(owner, job_id, changes or {}, name, output_model)
+        new = replace(
+            new,
+            dataset=dataset or new.dataset,
+            evaluation_dataset=evaluation_dataset or new.evaluation_dataset,
+        )
+        return self._jobs.create(owner, new, idempotency_key=idempotency_key)
+
+    def fork(
+        self,
+        owner: str,
+        job_id: str,
+        changes: Mapping[str, Any],
+        at_step: int | None = None,
+        *,
+        name: str | None = None,
+        output_model: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Queue a job that shares the past of another up to a kept step, and goes on with some settings changed.
+
+        Args:
+            at_step: None is the newest kept step; 0 shares the settings alone.
+
+        Raises:
+            NotFound: the job has not begun, or no checkpoint of that step is kept.
+            UserError: nothing changes, or a setting that the shared past rests on.
+        """
+        new = replace(self._like(owner, job_id, changes, name, output_model), parent=job_id, at_step=at_step)
+        return self._jobs.create(owner, new, idempotency_key=idempotency_key)
+
+    def forks(self, owner: str, job_id: str) -> list[Job]:
+        """Those of a job, oldest first."""
+        those = select(JobRow).where(JobRow.owner == owner, JobRow.parent == job_id)
+        with self._jobs.store.read() as db:
+            return [shown(row) for row in db.scalars(those.order_by(JobRow.created_at, JobRow.id))]
+
+    def advice(self, owner: str, job_id: str) -> Advice:
+        """What the rules say of a job as it stands.
+
+        Raises:
+            NotFound: it has not begun.
+        """
+        return advise(self._begun(owner, job_id))
+
+    def fork_advised(
+        self,
+        owner: str,
+        job_id: str,
+        finding: str | None = None,
+        *,
+        name: str | None = None,
+        output_model: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Fork a job with the one change of its first finding, or of another.
+
+        Args:
+            finding: its rule.
+
+        Raises:
+            NotFound: the job has no finding, or none of that rule.
+            UserError: only a person can make the change.
+        """
+        run = self._begun(owner, job_id)
+        chosen, change = actionable(advise(run), finding)
+        return self.fork(
+            owner,
+            job_id,
+            {change.setting: change.new},
+            fork_step(run, chosen),
+            name=name,
+            output_model=output_model,
+            idempotency_key=idempotency_key,
+        )
+
+    def _like(
+        self, owner: str, job_id: str, changes: Mapping[str, Any], name: str | None, output_model: str | None
+    ) -> NewJob:
+        """The request for a job like another."""
+        row = self._jobs.row(owner, job_id)
+        return NewJob(
+            row.kind,
+            {**row.settings, **changes},
+            row.dataset,
+            row.evaluation_dataset,
+            name,
+            row.display_name,
+            output_model,
+            asked=row.asked,
+            # A file that our own caller put there, and none that a client names now.
+            user_code=row.user_code and "evaluator" not in changes,
+        )
+
+    def _begun(self, owner: str, job_id: str) -> RunFolder:
+        run = self._jobs.run(owner, job_id)
+        if not (run.path / "state.json").is_file():
+            raise NotFound(job_id, "has not begun", "Wait until the job runs")
+        return run
