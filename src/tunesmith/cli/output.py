@@ -18,8 +18,16 @@ def say(text: str, **style: Any) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One object, the last line of stdout."""
+    """One value, the last line of stdout."""
     sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
+
+
+def tell(result: Any, text: str, as_json: bool) -> None:
+    """What a command did: in words to the person, or as JSON to the next program."""
+    if as_json:
+        print_json(result)
+    else:
+        say(text)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:

@@ -78,6 +78,19 @@ class Specs:
         settings["output_dir"] = str(self._folders.run(job_id).path)
         return build_spec(settings, job.kind)
 
+    def evaluator(self, owner: str, evaluator: str | list[str]) -> str | list[str]:
+        """An evaluator that a client names, as a spec has it.
+
+        Raises:
+            UserError: one that cannot be read, or that a client may not name.
+            NotFound, Conflict: an uploaded one that is not there, or not ACTIVE.
+        """
+        check_evaluator(evaluator, user_code=False)
+        [name] = [evaluator] if isinstance(evaluator, str) else evaluator if len(evaluator) == 1 else [""]
+        if name.startswith(PREFIX):
+            return f"{PROJECT}{self._evaluators.resolve(owner, name.removeprefix(PREFIX))}"
+        return evaluator
+
     def _uploaded(self, owner: str, settings: dict[str, Any]) -> dict[str, Any]:
         """What an uploaded evaluator decides: where it is, and how many rollouts it bears unless the job says."""
         folder = self._evaluators.resolve(owner, str(settings["evaluator"]).removeprefix(PREFIX))
