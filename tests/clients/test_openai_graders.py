@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from clients.conftest import Ask
+from clients.conftest import MODEL, Ask
 
 
 @pytest.fixture
@@ -18,6 +18,20 @@ def test_graders_score_a_sample(found):
     assert found["python"]["metadata"]["type"] == "python"
     assert found["sum"]["reward"] == pytest.approx(1.0)
     assert found["sum"]["sub_rewards"] == {"right": 1.0, "near": 1.0, "digits": 1.0}
+
+
+def test_a_model_is_the_judge(found):
+    judged = found["judged"]
+    assert 0 <= judged["reward"] <= 5 and judged["metadata"]["sampled_model_name"] == MODEL
+    assert found["judged_again"]["reward"] == judged["reward"], "the same seed"
+    [tokens] = judged["api_model_grader_token_usage_per_model"].values()
+    assert tokens == judged["metadata"]["token_usage"] > 20
+    assert set(judged["sub_rewards"]) == {"passed"}
+    errors = found["speechless"]["metadata"]["errors"]
+    assert (
+        errors["api_model_grader_parse_error"]
+        and "came to no result" in errors["api_model_grader_server_error_details"]
+    )
 
 
 def test_a_failure_is_named_in_the_errors(found):
@@ -42,20 +56,22 @@ def test_a_grader_that_is_sound_comes_back(found):
     ("what", "param", "words"),
     [
         ("source", "evaluator digits", "SyntaxError"),
-        ("judge", "grader.type", "score_model has no equal here"),
+        ("judge", "grader.model", "unknown 'any'. Known: "),
+        ("range", "grader.graders.judge.range", "is no range"),
         ("metric", "grader.evaluation_metric", "needs a model of embeddings"),
         ("formula", "grader.calculate_output", "the graders are digits, near, right"),
     ],
 )
 def test_refusals_name_what_they_refuse(found, what, param, words):
     refused = found["refused"][what]
-    assert (refused["kind"], refused["param"]) == ("BadRequestError", param)
+    assert (refused["kind"], refused["param"]) == ("NotFoundError" if what == "judge" else "BadRequestError", param)
     assert words in refused["text"]
 
 
-def test_a_job_trains_with_it(found):
-    job = found["job"]
+@pytest.mark.parametrize(("job", "name"), [("job", "sum"), ("judged_job", "both")])
+def test_a_job_trains_with_it(found, job, name):
+    job = found[job]
     assert job["status"] == "succeeded", job["error"]
-    assert job["method"]["reinforcement"]["grader"]["name"] == "sum"
+    assert job["method"]["reinforcement"]["grader"]["name"] == name
     rewards = [event["data"] for event in job["events"] if event["type"] == "metrics"]
     assert rewards

@@ -156,6 +156,43 @@ class GradingError(Exception):
         self.label, self.detail = label, detail
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a grader asks a model about one attempt."""
+
+    model: str
+    """A name, or the folder of a model or an adapter."""
+    base_model: str
+    """The folder of the base model below an adapter's folder; empty where the adapter says it or there is none."""
+    messages: Sequence[Mapping[str, str]]
+    """With ``role`` and ``content``."""
+    schema: Mapping[str, Any]
+    """Of the JSON that the answer has to be."""
+    params: SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said."""
+
+    text: str
+    sampled: int
+    """Tokens of the answer."""
+    tokens: int
+    """Of question and answer."""
+
+
+class Judge(Protocol):
+    """Asks models on behalf of graders. The same question, put to the same weights, has the same answer."""
+
+    async def __call__(self, question: Question) -> Answer:
+        """
+        Raises:
+            UserError: a question that the model can't be asked: too long for its context.
+        """
+        ...
+
+
 class Roller(Protocol):
     """Makes attempts at a prompt and has them judged: one reply each, or whatever a user's code makes of it."""
 

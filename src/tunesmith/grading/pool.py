@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from tunesmith.core.ports import GradingError
+from tunesmith.core.ports import GradingError, Judge
 from tunesmith.core.types import Metrics, Rollout, Row, Score
 from tunesmith.grading.builtin import GRADERS
 from tunesmith.grading.evaluator import BuiltinTarget, Evaluator, parse_evaluators
+from tunesmith.grading.judging import asked, told
 from tunesmith.grading.process import Limits
 from tunesmith.grading.slot import Slot
 from tunesmith.grading.verdict import as_score
@@ -48,6 +49,7 @@ def build_grader(
     memory_mb: int,
     network: bool = False,
     workers: int = NUM_WORKERS,
+    judge: Judge | None = None,
 ) -> "GraderPool":
     """A grader from evaluator strings: built-ins by name, `file.py::function`, several with `=weight` as a sum.
 
@@ -57,17 +59,18 @@ def build_grader(
         memory_mb: memory of one grader process above Python's own.
         network: whether users' code may reach the network.
         workers: most processes at a time.
+        judge: whom graders ask that need a model.
 
     Raises:
         UserError: a string that cannot be read; NotFound for a file that is not there.
     """
-    return GraderPool(parse_evaluators(evaluators), Limits(timeout_s, memory_mb, network), workers)
+    return GraderPool(parse_evaluators(evaluators), Limits(timeout_s, memory_mb, network), workers, judge)
 
 
-def grader_of(spec: "RftSpec") -> "GraderPool":
+def grader_of(spec: "RftSpec", judge: Judge | None = None) -> "GraderPool":
     """The grader of a job."""
     limits = Limits(spec.grader_timeout_s, spec.grader_memory_mb, spec.grader_network)
-    return GraderPool(parse_evaluators(spec.evaluator), limits, NUM_WORKERS)
+    return GraderPool(parse_evaluators(spec.evaluator), limits, NUM_WORKERS, judge)
 
 
 class GraderPool:
@@ -78,8 +81,10 @@ class GraderPool:
             score = await grader(rollout, row)
     """
 
-    def __init__(self, evaluators: Sequence[Evaluator], limits: Limits, workers: int) -> None:
-        self._evaluators = list(evaluators)
+    def __init__(
+        self, evaluators: Sequence[Evaluator], limits: Limits, workers: int, judge: Judge | None = None
+    ) -> None:
+        self._evaluators, self._judge = list(evaluators), judge
         self._in_workers = [e for e in evaluators if not _runs_inline(e)]
         self._slots = [Slot(self._in_workers, limits) for _ in range(max(1, workers))]
         self._idle = list(reversed(self._slots))
@@ -144,14 +149,17 @@ class GraderPool:
     async def _grade_in_worker(self, evaluator: Evaluator, rollout: Rollout, row: Row) -> Score:
         request_id = secrets.token_hex(8)
         number = self._in_workers.index(evaluator)
+        verdicts = await asked(evaluator.target, rollout.text, row, self._judge)
         fields = {"id": request_id, "evaluator": number, "completion": rollout.text, "row": row}
+        if verdicts:
+            fields["rewards"] = {name: verdict.reward for name, verdict in verdicts.items()}
         try:
             request = json.dumps(fields)
         except (TypeError, ValueError, RecursionError) as e:
             raise GradingError("bad_row", f"the row does not fit in JSON: {e}") from None
         async with self._slot() as slot:
             with self._clock():
-                return await slot.grade(request_id, request)
+                return told(await slot.grade(request_id, request), verdicts)
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[Slot]:

@@ -17,6 +17,7 @@ LABELS: Final = {
     "processes": "left or started more processes than a grader may have",
     "error": "raised an exception; the detail is the traceback of the grader's own frames",
     "bad_value": "returned something that is not a finite number, a dict with one, or a Score",
+    "judge": "a model that grades came to no result: too few tokens for its answer, or a question beyond its context",
     "rollout": "an uploaded evaluator's rollout failed before it could be scored",
     "invalid": "an uploaded evaluator says that its score does not count: is_score_valid is false",
     "bad_row": "the row lacks what this grader needs, or the reverse: it does not fit in JSON",

@@ -178,7 +178,8 @@ def _run_file(path: str, source: str, name: str) -> ModuleType:
 def _grade(grader: _Loaded, request: dict[str, Any]) -> Reply:
     """Run one grading; whatever it raises becomes a label and a detail."""
     try:
-        value = grader.function(request["completion"], request["row"])
+        rewards = (request["rewards"],) if "rewards" in request else ()
+        value = grader.function(request["completion"], request["row"], *rewards)
         if inspect.isawaitable(value):
             value = _wait_for(value)
         score = as_score(value)

@@ -11,6 +11,8 @@ from tunesmith.core.types import Datum, Floats, Group, Ints, Metrics, Rollout, S
 
 PASS = 0.5
 """Reward from which on an attempt counts as passed."""
+ASKED = ("judge_calls", "judge_tokens")
+"""Parts of a score that count what it took, and are no sub-scores."""
 BARS = ("none", "few", "half", "most", "all")
 """Of the histogram of pass rates: 0, up to 1/4, below 3/4, below 1, and 1."""
 EDGES = (0.0, 0.25, np.nextafter(0.75, 0), np.nextafter(1.0, 0))
@@ -43,6 +45,7 @@ def describe(groups: Sequence[Group], room: str) -> Metrics:
         out |= {f"{room}/reward_min": min(rewards), f"{room}/reward_max": max(rewards)}
         out |= _pass_rates(groups, room)
         out |= _parts([s.parts for s in scores]) | _shares(scores) if room == "rollout" else {}
+        out |= _asked([s.parts for s in scores], room)
         out |= _unstable(groups, room)
     return out
 
@@ -93,10 +96,18 @@ def _shares(scores: Sequence[Score]) -> Metrics:
 def _parts(parts: Sequence[Metrics]) -> Metrics:
     """Mean of every grader part: ``part/<name>/raw``, and ``part/<name>/weighted`` where several are summed."""
     out: Metrics = {}
-    for name in sorted({n for p in parts for n in p}):
+    for name in sorted({n for p in parts for n in p if not n.endswith(ASKED)}):
         values = [p[name] for p in parts if name in p]
         out[f"part/{name}" if name.endswith("/weighted") else f"part/{name}/raw"] = fmean(values)
     return out
+
+
+def _asked(parts: Sequence[Metrics], room: str) -> Metrics:
+    """What models that grade were asked for these scores; nothing where none was."""
+    totals = Counter({f"{room}/{name}": 0.0 for name in ASKED})
+    for p in parts:
+        totals.update({f"{room}/{n.rpartition('/')[2]}": value for n, value in p.items() if n.endswith(ASKED)})
+    return dict(totals) if any(totals.values()) else {}
 
 
 def _scored(group: Group) -> list[tuple[str, float]]:

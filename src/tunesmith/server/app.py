@@ -17,6 +17,8 @@ from tunesmith.services.datasets import Datasets
 from tunesmith.services.deployments import Deployments
 from tunesmith.services.errands import Errands
 from tunesmith.services.evaluators import Evaluators
+from tunesmith.services.gateway.book import Books
+from tunesmith.services.gateway.rollouts import Rollouts
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
@@ -59,6 +61,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.deployments = Deployments(store, app.state.registry, app.state.tuned_models)
     app.state.secrets = Secrets(store, settings.data_dir)
     app.state.model_uploads = ModelUploads(store, app.state.registry, app.state.tuned_models, settings.data_dir)
+    app.state.books = Books()
     app.state.users = Records(store, "users", "user")
     app.state.evaluation_jobs = Records(store, "evaluationJobs", "evaluation job")
     app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
@@ -69,6 +72,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
         "models": app.state.model_uploads.upload,
     }
     app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
+    app.state.rollouts = Rollouts(store, app.state.jobs.folders, settings.data_dir)
     elsewhere = open_artefacts(settings.artefacts, settings.data_dir) if settings.artefacts else None
     app.state.mirror = None if elsewhere is None else Mirror(store, elsewhere)
     app.state.logins, app.state.curves, app.state.errands = Logins(store), Curves(), Errands()

@@ -16,6 +16,7 @@ CHANGES = (":validateUpload",)
 INFER = (
     *("/completions", "/asample", "/create_sampling_session", "/join_sampling_session", "/create_sampling_route"),
     *("/create_session", "/session_heartbeat", "/finish", "/client/config", "/telemetry"),
+    "/logs",
     *("/retrieve_future", "/retrieve_futures", "/cancel_future"),
 )
 """Ends of addresses that a client needs who only samples."""
@@ -24,7 +25,7 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tunesmith"'}
 
 async def owner_of(request: Request) -> str:
     """The owner of a request's key, from ``x-api-key`` or ``Authorization: Bearer``; 401 without a good one."""
-    key = _key_of(request)
+    key = key_sent(request)
     if not key:
         missing = UserError("x-api-key", "no key was sent", "Set TINKER_API_KEY, or make one: tunesmith keys create")
         raise refusal(401, missing, _CHALLENGE)
@@ -49,7 +50,7 @@ def scope_for(method: str, path: str) -> Scope:
     return "infer" if method == "POST" and path.endswith(INFER) else "train"
 
 
-def _key_of(request: Request) -> str:
+def key_sent(request: Request) -> str:
     """The key that was sent; ``fw_`` before its secret part is as good as ``tml-``.
 
     Tinker's client refuses other keys than ``tml-``, Fireworks' takes those for a stranger's and does without.

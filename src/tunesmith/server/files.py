@@ -3,10 +3,7 @@
 import asyncio
 import hashlib
 import hmac
-import os
-from contextlib import suppress
 from pathlib import Path
-from secrets import token_bytes, token_hex
 from time import time
 
 from fastapi import APIRouter, Request
@@ -15,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.server.errors import detail, refusal
+from tunesmith.services.key_files import secret_in
 
 router = APIRouter()
 GOOD_FOR_SECONDS = 24 * 3600
@@ -66,14 +64,4 @@ def sign(secret: bytes, signed: str, until: int) -> str:
 def secret_of(request: Request) -> bytes:
     """Made at first use; who has it can read every file, so nobody but the server's user may."""
     folder: Path = request.app.state.settings.data_dir
-    file = folder / "links.key"
-    if not file.is_file():
-        temporary = file.with_name(f".{file.name}-{token_hex(4)}")
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as f:
-            f.write(token_bytes(32))
-        # Unlike a renaming, a link never replaces the secret that another request has made meanwhile.
-        with suppress(FileExistsError):
-            os.link(temporary, file)
-        temporary.unlink()
-    return file.read_bytes()
+    return secret_in(folder / "links.key")

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from tunesmith.server.auth import owner_of
+from tunesmith.server.dialects.rollout_desk import caller_of
 
 PATH = "/openapi.json"
 WIRES = {
@@ -142,7 +143,7 @@ def _complete(operation: dict[str, Any], route: Any, body: dict[str, Any] | None
 
 def needs_key(route: Any) -> bool:
     """Whether the route, or something it depends on, asks whose key was sent."""
-    return any(dependant.call is owner_of for dependant in _dependants(route.dependant))
+    return any(dependant.call in (owner_of, caller_of) for dependant in _dependants(route.dependant))
 
 
 def _dependants(dependant: Any) -> Iterator[Any]:

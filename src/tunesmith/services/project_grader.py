@@ -16,6 +16,7 @@ from tunesmith.grading.projects.manifest import PROJECT, Project
 from tunesmith.grading.projects.process import Reply, Surroundings
 from tunesmith.grading.projects.supervisor import Supervisor
 from tunesmith.grading.verdict import LABELS, as_score
+from tunesmith.services.local_judge import judge_of
 from tunesmith.spec import RftSpec
 
 
@@ -37,7 +38,7 @@ async def any_grader(spec: RftSpec, secrets: Mapping[str, str] | None = None) ->
                 yield scorer
             return
         evaluator = file
-    async with grader_of(spec.model_copy(update={"evaluator": evaluator})) as pool:
+    async with grader_of(spec.model_copy(update={"evaluator": evaluator}), judge_of(evaluator)) as pool:
         yield pool
 
 

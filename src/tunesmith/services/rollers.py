@@ -10,6 +10,7 @@ from tunesmith.grading.projects import manifest
 from tunesmith.grading.projects.manifest import PROJECT
 from tunesmith.rollout.collect import SingleTurn
 from tunesmith.services.engine import Engine
+from tunesmith.services.local_judge import judge_of
 from tunesmith.services.project_grader import as_file
 from tunesmith.services.project_roller import ProjectRoller
 from tunesmith.spec import RftSpec
@@ -35,6 +36,6 @@ async def roller_of(spec: RftSpec, engine: Engine, secrets: Mapping[str, str] | 
                 yield roller
             return
         evaluator = file
-    pool = grader_of(spec.model_copy(update={"evaluator": evaluator}))
+    pool = grader_of(spec.model_copy(update={"evaluator": evaluator}), judge_of(evaluator))
     async with pool as grader:
         yield SingleTurn(engine.sampler, grader, engine.renderer.decode)

@@ -19,6 +19,7 @@ from tunesmith.grading.forecast import advise_signal, expected_signal_share, his
 from tunesmith.grading.projects.manifest import PROJECT
 from tunesmith.rollout.collect import SingleTurn, grade
 from tunesmith.services.engine import build_engine
+from tunesmith.services.local_judge import judge_of
 from tunesmith.services.names import base_model
 from tunesmith.services.prepare import prepare_rft
 from tunesmith.services.rollers import roller_of
@@ -78,7 +79,7 @@ async def _sampled(spec: RftSpec, rows: int, secrets: Mapping[str, str]) -> Tria
         took = time.perf_counter() - began
         timing = (took, took)
     else:
-        pool = grader_of(spec)
+        pool = grader_of(spec, judge_of(spec.evaluator))
         async with pool as grader:
             groups = await groups_of(SingleTurn(engine.sampler, grader, engine.renderer.decode))
             timing = (pool.stats().seconds_total, pool.stats().seconds_max)
@@ -90,7 +91,7 @@ async def _sampled(spec: RftSpec, rows: int, secrets: Mapping[str, str]) -> Tria
 
 async def _recorded(spec: RftSpec, rows: int) -> Trial:
     found: Sequence[RftRow] = load_rows(Path(spec.dataset), "rft", spec.skip_bad_rows).rows[:rows]
-    pool = grader_of(spec)
+    pool = grader_of(spec, judge_of(spec.evaluator))
     began = time.perf_counter()
     async with pool as grader:
         groups = await asyncio.gather(*(_grade_recorded(row, grader) for row in found))

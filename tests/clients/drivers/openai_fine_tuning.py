@@ -96,7 +96,8 @@ def refused(client: openai.OpenAI, model: str, file_id: str) -> dict[str, Any]:
         return {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
 
     check = {"type": "string_check", "name": "a", "operation": "is", "input": "", "reference": ""}
-    judge = {"type": "score_model", "name": "a", "model": model, "input": []}
+    judge = {"type": "score_model", "name": "a", "model": "gpt-4o", "input": [{"role": "user", "content": "?"}]}
+    question = {"type": "score_model", "name": "a", "model": model, "input": []}
     wrong = client.files.create(file=("b.jsonl", io.BytesIO(b'{"a": 1}\n' * 4)), purpose="fine-tune").id
     asked = {
         "lines": upload('{"a": 1}\nnot json\n'),
@@ -113,6 +114,7 @@ def refused(client: openai.OpenAI, model: str, file_id: str) -> dict[str, Any]:
         "tags": job(integrations=[{"type": "wandb", "wandb": {"project": "a", "tags": ["b"]}}]),
         "operation": job(method={"type": "reinforcement", "reinforcement": {"grader": check}}),
         "judge": job(method={"type": "reinforcement", "reinforcement": {"grader": judge}}),
+        "question": job(method={"type": "reinforcement", "reinforcement": {"grader": question}}),
         "job": lambda: client.fine_tuning.jobs.retrieve("ftjob-none"),
         "after": lambda: list(client.fine_tuning.jobs.list(after="ftjob-none")),
     }

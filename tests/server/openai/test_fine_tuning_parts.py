@@ -94,10 +94,11 @@ def test_graders_that_run_here_are_taken_as_they_are(grader):
         (check(reference="{{row.answer}}"), "grader.reference", "neither item.<field> nor sample.<field>"),
         (check(extra="1"), "grader", "unknown 'extra'"),
         ({"type": "python", "source": "", "image_tag": "2025-05-08"}, "grader", "unknown 'image_tag'"),
-        ({"type": "score_model"}, "grader.type", "no model grades here"),
+        ({"type": "score_model"}, "grader.model", "names no model"),
         ({"type": ["multi"]}, "grader.type", "unknown"),
         ({}, "grader.type", "unknown 'None'"),
-        (multi("a", a={"type": "label_model"}), "graders.a.type", "label_model has no equal here"),
+        (multi("a", a={"type": "label_model"}), "graders.a.model", "names no model"),
+        (multi("a", a={"type": "endpoint"}), "graders.a.type", "endpoint has no equal here"),
     ],
 )
 def test_graders_without_an_equal_here(grader, where, words):

@@ -7,25 +7,30 @@ from types import ModuleType
 from typing import Any
 
 from tunesmith.core.ports import GradingError
-from tunesmith.core.types import Row, Score
-from tunesmith.grading.composed import formula
+from tunesmith.core.types import Score
+from tunesmith.grading.composed import formula, judged
+from tunesmith.grading.composed.fields import Fields, fields_of, filled
 from tunesmith.grading.composed.similarity import METRICS
-from tunesmith.grading.composed.templates import filled, sample_of
 from tunesmith.grading.verdict import as_score
 
 SOURCE = "<grader>"
 """The name of Python source in tracebacks."""
-Fields = dict[str, Any]
-"""``sample`` and ``item``, as templates name them."""
+REWARDS = "rewards"
+"""Of models that were asked, among the fields."""
 
 
-def build(grader: Mapping[str, Any]) -> Callable[[str, Row], Score]:
-    """The grader as a function of completion and row; Python source is run once, here."""
+def build(grader: Mapping[str, Any]) -> Callable[..., Score]:
+    """The grader as a function of completion and row; Python source is run once, here.
+
+    Where parts of it ask a model, their rewards by name are the third argument: no model is reached from here.
+    """
     score = _built(grader)
-    return lambda completion, row: score({"sample": sample_of(completion), "item": row})
+    return lambda completion, row, rewards=(): score({**fields_of(completion, row), REWARDS: dict(rewards)})
 
 
-def _built(grader: Mapping[str, Any]) -> Callable[[Fields], Score]:
+def _built(grader: Mapping[str, Any], name: str = "") -> Callable[[Fields], Score]:
+    if grader["type"] in judged.OWN:
+        return lambda fields: Score(fields[REWARDS][name])
     return _BUILT[grader["type"]](grader)
 
 
@@ -52,7 +57,7 @@ def _python(grader: Mapping[str, Any]) -> Callable[[Fields], Score]:
 
 
 def _multi(grader: Mapping[str, Any]) -> Callable[[Fields], Score]:
-    parts = {name: _built(part) for name, part in grader["graders"].items()}
+    parts = {name: _built(part, name) for name, part in grader["graders"].items()}
     tree = formula.parse(grader["calculate_output"])
     assert isinstance(tree, ast.expr), "it was checked"
 
@@ -81,10 +86,4 @@ _COMPARISONS: Mapping[str, Callable[[str, str], bool]] = {
 
 
 def _texts(grader: Mapping[str, Any], fields: Fields) -> tuple[str, str]:
-    try:
-        return filled(grader["input"], fields), filled(grader["reference"], fields)
-    except KeyError as e:
-        root, _, path = str(e.args[0]).partition(".")
-        if root == "item":
-            raise GradingError("bad_row", f"has no {path}; it has {', '.join(fields['item']) or 'no fields'}") from None
-        raise GradingError("bad_value", f"the completion has no {e.args[0]}: it is no such JSON") from None
+    return filled(grader["input"], fields), filled(grader["reference"], fields)

@@ -1,11 +1,11 @@
 """What a grader that is data may say; everything else is refused here, with its place."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tunesmith.core.errors import UserError, unknown
-from tunesmith.grading.composed import formula, templates
+from tunesmith.grading.composed import formula, judged, templates
 from tunesmith.grading.composed.similarity import METRICS, REFUSED
 
 OPERATIONS = ("eq", "ne", "like", "ilike")
@@ -60,6 +60,11 @@ def _python(grader: Mapping[str, Any], where: str) -> None:
         raise UserError(f"{where}.source", f"has more than {MAX_SOURCE >> 10} kB", "Shorten it")
 
 
+def _judged(grader: Mapping[str, Any], where: str) -> None:
+    _only(grader, where, judged.OWN[grader["type"]])
+    judged.check(grader, where)
+
+
 def _multi(grader: Mapping[str, Any], where: str) -> None:
     _only(grader, where, {"graders", "calculate_output"})
     parts = grader.get("graders")
@@ -86,6 +91,8 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any], str], None]] = {
     "string_check": _string_check,
     "text_similarity": _text_similarity,
     "python": _python,
+    "score_model": _judged,
+    "label_model": _judged,
     "multi": _multi,
 }
 """Kind of grader -> its check."""
@@ -100,7 +107,7 @@ def _templates(grader: Mapping[str, Any], where: str) -> None:
             raise UserError(f"{where}.{field}", problem, "Write {{sample.output_text}}, or {{item.answer}}")
 
 
-def _only(grader: Mapping[str, Any], where: str, own: set[str]) -> None:
+def _only(grader: Mapping[str, Any], where: str, own: Collection[str]) -> None:
     known = {"type", "name", *own}
     for key in grader:
         if key not in known:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from tunesmith.core.errors import Conflict, NotFound, UserError, unknown
 from tunesmith.core.types import Finding, Metrics
 from tunesmith.services.datasets import Datasets, check_display_name
+from tunesmith.services.deployments import Deployments
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.jobs.forking import queue_fork, sweep_forks
 from tunesmith.services.jobs.job import Job, JobEvent, NewJob, check_beginning, check_name, shown, shown_event
@@ -22,8 +23,10 @@ from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobEventRow, JobRow
 from tunesmith.services.jobs.specs import Folders, Specs, check_evaluator, runs_code
 from tunesmith.services.keys import Keys
+from tunesmith.services.model_names import ModelNames
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder
+from tunesmith.services.sessions.vault import Vault
 from tunesmith.services.store import Store, utc_now
 from tunesmith.services.trackers.companion import check_ready
 from tunesmith.services.user_code import check_walls
@@ -46,7 +49,9 @@ class Jobs:
         self.store, self.datasets = store, datasets
         self.folders = Folders(data_dir / "jobs")
         self.results = Results(store, registry, data_dir)
-        self.specs = Specs(datasets, registry, self.results, self.folders, evaluators)
+        tuned, vault = self.results.models, Vault(store, data_dir / "training" / "checkpoints")
+        self.models = ModelNames(registry, tuned, Deployments(store, registry, tuned), vault)
+        self.specs = Specs(datasets, registry, self.results, self.folders, evaluators, self.models)
         store.create_tables()
 
     def create(self, owner: str, new: NewJob, *, idempotency_key: str | None = None, retry: bool = False) -> Job:

@@ -18,14 +18,14 @@ class Results:
 
     def __init__(self, store: Store, registry: Registry, data_dir: Path) -> None:
         self._folder = data_dir / "tuned"
-        self._models = TunedModels(store, registry, self._folder)
+        self.models = TunedModels(store, registry, self._folder)
 
     def check_free(self, owner: str, name: str) -> None:
         """
         Raises:
             Conflict: the owner has a tuned model of that name.
         """
-        if self._models.get(owner, name) is not None:
+        if self.models.get(owner, name) is not None:
             raise Conflict(name, "is the name of a tuned model already", "Give another output_model, or remove that")
 
     def adapter(self, owner: str, name: str) -> Path:
@@ -35,7 +35,7 @@ class Results:
             NotFound: no tuned model of that name.
             UserError: a whole model.
         """
-        model = self._models.find(owner, name)
+        model = self.models.find(owner, name)
         if model.whole:
             mend = "Register its folder with tunesmith models add, and give that name as base_model"
             raise UserError(name, "is a whole model, not an adapter", mend)
@@ -47,7 +47,7 @@ class Results:
         Raises:
             UserError: it is one.
         """
-        model = self._models.get(owner, name)
+        model = self.models.get(owner, name)
         if model is not None and not model.whole:
             mend = f"Give {model.base_model} as base_model, and warm_start_from: {name}"
             raise UserError(name, "is not of kind base_model, but HF_PEFT_ADDON (an adapter)", mend)
@@ -69,7 +69,7 @@ class Results:
                 if card := run.card():
                     write_card(temporary, card)
         base_model = str(job.settings.get("base_model", EMBEDDED))
-        return self._models.add(job.owner, job.output_model, base_model, folder, job.id)
+        return self.models.add(job.owner, job.output_model, base_model, folder, job.id)
 
 
 def _link(source: str, target: str) -> None:

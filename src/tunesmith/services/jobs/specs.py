@@ -1,6 +1,7 @@
 """From a job's row to the spec that its worker runs: names become folders here, and a client's paths are refused."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tunesmith.services.evaluators import PREFIX, Evaluators
 from tunesmith.services.jobs.job import Job, NewJob
 from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobRow
+from tunesmith.services.model_names import ModelNames, located
 from tunesmith.services.registry import EMBEDDED, Registry
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.spec import AnySpec, build_spec
@@ -43,10 +45,16 @@ class Specs:
     """Makes specs of jobs."""
 
     def __init__(
-        self, datasets: Datasets, registry: Registry, results: Results, folders: Folders, evaluators: Evaluators
+        self,
+        datasets: Datasets,
+        registry: Registry,
+        results: Results,
+        folders: Folders,
+        evaluators: Evaluators,
+        models: ModelNames,
     ) -> None:
         self._datasets, self._registry, self._results, self._folders = datasets, registry, results, folders
-        self._evaluators = evaluators
+        self._evaluators, self._models = evaluators, models
 
     def secrets(self, owner: str) -> dict[str, str]:
         """What the owner's jobs and evaluators may know."""
@@ -75,6 +83,8 @@ class Specs:
             settings["evaluation_dataset"] = str(self._datasets.file(owner, job.evaluation_dataset))
         if str(settings.get("evaluator")).startswith(PREFIX):
             settings |= self._uploaded(owner, settings)
+        if "evaluator" in settings:
+            settings["evaluator"] = self._judged(owner, settings["evaluator"])
         settings["output_dir"] = str(self._folders.run(job_id).path)
         return build_spec(settings, job.kind)
 
@@ -97,6 +107,12 @@ class Specs:
         most = manifest.read(folder).traits.max_concurrent_rollouts
         given = settings.get("max_concurrent_rollouts")
         return {"evaluator": f"{PROJECT}{folder}", "max_concurrent_rollouts": most if given is None else given}
+
+    def _judged(self, owner: str, evaluator: Any) -> Any:
+        """An evaluator with folders where it names models to ask."""
+        if isinstance(evaluator, list):
+            return [self._judged(owner, one) for one in evaluator]
+        return located(str(evaluator), partial(self._models.folders, owner))
 
     def _base_model(self, owner: str, name: str) -> Path:
         try:

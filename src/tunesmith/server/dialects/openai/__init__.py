@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from tunesmith.server.dialects.openai import chat, completions, files, fine_tuning, grader_runs, models
+from tunesmith.server.dialects.openai import chat, completions, files, fine_tuning, grader_runs, models, traced_chat
 
 router = APIRouter()
 for root in ("/v1", "/inference/v1", ""):
@@ -10,6 +10,7 @@ for root in ("/v1", "/inference/v1", ""):
         # Without a root, /models would stand before the hub's addresses.
         if root or part is not models:
             router.include_router(part.router, prefix=root)
+router.include_router(traced_chat.router)
 for part in (files, fine_tuning, grader_runs):
     router.include_router(part.router, prefix="/v1")
 

@@ -28,8 +28,17 @@ OBJECTS = ("chat.completion", "chat.completion.chunk")
 @router.post("/chat/completions", response_model=None)
 async def chat_completions(request: Request, owner: Owner) -> Response:
     """n replies to a conversation."""
-    sessions: Sessions = request.app.state.sessions
     given = await read_json(request, ChatRequest)
+    return await answered(request, given, await work_of(request, owner, given))
+
+
+async def work_of(request: Request, owner: str, given: ChatRequest) -> Work:
+    """What is to be drawn for a conversation.
+
+    Raises:
+        UserError: a setting, message or model that is refused. HTTPException: too much is in hand.
+    """
+    sessions: Sessions = request.app.state.sessions
     check(given)
     check_room(sessions.samplers)
     live = find_weights(request, owner, given.model)
@@ -37,7 +46,7 @@ async def chat_completions(request: Request, owner: Owner) -> Response:
     prompt, notation = await asyncio.to_thread(_prompt, given, renderer)
     limit = given.limit if given.limit is not None else max(1, live.context - len(prompt))
     pieces = Pieces(renderer)
-    work = Work(
+    return Work(
         samplers=sessions.samplers,
         live=live,
         prompts=[prompt],
@@ -48,6 +57,9 @@ async def chat_completions(request: Request, owner: Owner) -> Response:
         object=OBJECTS,
         choices=[ChatChoice(i, given, renderer, pieces, notation) for i in range(given.n)],
     )
+
+
+async def answered(request: Request, given: ChatRequest, work: Work) -> Response:
     return await (streamed(request, work, given.stream_options.include_usage) if given.stream else whole(request, work))
 
 

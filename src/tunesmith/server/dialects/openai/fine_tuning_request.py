@@ -25,6 +25,7 @@ OUR_WORDS = {
     "warm_start_from": "model",
     "output_model": "suffix",
     "evaluator": "method.reinforcement.grader",
+    "evaluator.model": "method.reinforcement.grader.model",
     "report_to": "integrations",
     "tracker_project": "integrations.wandb.project",
     "tracker_run": "integrations.wandb.name",

@@ -8,11 +8,9 @@ from tunesmith.core.errors import UserError
 from tunesmith.grading.composed import PREFIX, check
 
 ELSEWHERE: Mapping[str, str] = {
-    "score_model": "no model grades here",
-    "label_model": "no model grades here",
     "endpoint": "this server sends no completions to other addresses",
 }
-MEND = "Use string_check, text_similarity, python, or multi over several of them"
+MEND = "Use string_check, text_similarity, python, score_model, label_model, or multi over several of them"
 
 
 def evaluator(grader: Mapping[str, Any], where: str = "method.reinforcement.grader") -> str:
