@@ -1,6 +1,5 @@
 """``tunesmith rft|sft|dpo``: a job from flags, a spec file, or both, in the foreground or on a server."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +7,7 @@ import typer
 
 from tunesmith.cli import create as creation
 from tunesmith.cli.options import with_flags
-from tunesmith.cli.output import print_json
+from tunesmith.cli.output import print_json, show_settings
 from tunesmith.cli.references import AsJson, Url
 from tunesmith.spec import AnySpec, build_spec, read_spec
 from tunesmith.spec.goals import GOALS
@@ -46,11 +45,13 @@ def add_to(app: typer.Typer, kind: str) -> None:
         spec: creation.Spec = None,
         name: creation.Name = None,
         output_model: creation.OutputModel = None,
+        goal: Annotated[str | None, typer.Option(help=GOAL_HELP)] = None,
         follow: creation.Follow = False,
         dry_run: creation.DryRun = False,
         url: Url = None,
         json: AsJson = False,
     ) -> None:
+        settings |= {"goal": goal} if goal else {}
         creation.create(kind, settings, spec, name, output_model, follow, dry_run, url, json)
 
     create.__doc__ = f"Queue a job on a server; files are uploaded.\n\nExample: {creation.EXAMPLES[kind]}"
@@ -64,7 +65,10 @@ def _run(kind: str, flags: dict[str, Any], file: Path | None, dry_run: bool, as_
     spec = build_spec({**from_file, **flags}, kind)
     if dry_run:
         origins = {name: _origin(name, spec, flags, from_file) for name in spec.model_dump()}
-        show_settings(spec.model_dump(), origins, as_json)
+        if as_json:
+            print_json({"spec": spec.model_dump(), "origins": origins})
+        else:
+            show_settings(spec.model_dump(), origins)
         return
     from tunesmith.cli.progress import drive
     from tunesmith.services import worker
@@ -76,12 +80,3 @@ def _origin(name: str, spec: AnySpec, flags: dict[str, Any], from_file: dict[str
     if name in flags or name in from_file:
         return "flag" if name in flags else "file"
     return "default" if getattr(spec, name) == type(spec).model_fields[name].default else "goal"
-
-
-def show_settings(spec: Mapping[str, Any], origins: Mapping[str, str], as_json: bool) -> None:
-    """Settings and where each comes from: a line each, or as the server's plan has them."""
-    if as_json:
-        print_json({"spec": dict(spec), "origins": dict(origins)})
-        return
-    for name, value in spec.items():
-        typer.echo(f"{name:<30}{value!s:<40}{origins[name]}")

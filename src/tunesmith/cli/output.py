@@ -49,6 +49,12 @@ def print_fields(fields: Mapping[str, Any]) -> None:
             typer.echo(f"{name.replace('_', ' '):<22}{_cell(value)}")
 
 
+def show_settings(settings: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """A setting to a line, with where it comes from."""
+    for name, value in settings.items():
+        typer.echo(f"{name:<30}{value!s:<40}{origins[name]}")
+
+
 def confirm(question: str, yes: bool) -> None:
     """Ask before something is gone.
 

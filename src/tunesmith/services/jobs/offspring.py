@@ -11,7 +11,7 @@ from tunesmith.services.advice import Advice, actionable, advise, fork_step
 from tunesmith.services.jobs.job import Job, NewJob, shown
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.rows import JobRow
-from tunesmith.services.jobs.specs import runs_code
+from tunesmith.services.jobs.specs import check_evaluator, runs_code
 from tunesmith.services.keys import Keys
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.user_code import check_walls
@@ -125,13 +125,13 @@ class Offspring:
         kind = self._jobs.get(owner, job_id).kind
         if kind != "rft":
             raise UserError(job_id, f"is a job of kind {kind}, which samples nothing", "Give an rft job")
-        resolved = self._jobs.specs.evaluator(owner, evaluator)
+        check_evaluator(evaluator, user_code=False)
         if runs_code(evaluator):
             check_walls(Keys(self._jobs.store))
         names = [evaluator] if isinstance(evaluator, str) else evaluator
         return {
             "run": str(run.path),
-            "evaluator": resolved,
+            "evaluator": self._jobs.specs.evaluator(owner, evaluator),
             "steps": steps,
             "name": "eval" if held_out else "step",
             "secrets": self._jobs.specs.secrets(owner),
