@@ -91,7 +91,7 @@ def test_what_comes_of_a_job(shell, files, tmp_path):
         assert list(tried["origin"]["changed"]) == [advised["change"]["setting"]]
     (tmp_path / "other.py").write_text(GRADER)
     found = shell("jobs", "regrade", "base", "--evaluator", "other.py::grade", "--steps", "1", "--json").json
-    assert found["attempts"] == 16 and found["run"] == job
+    assert found["attempts"] == 12 and found["run"] == job
     assert "rank agreement" in shell("jobs", "regrade", "base", "--evaluator", "other.py::grade", "--steps", "1").out
     assert shell("jobs", "delete", done["id"], "--yes", "--json").json == {"id": done["id"], "deleted": True}
 
