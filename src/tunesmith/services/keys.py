@@ -85,7 +85,6 @@ class Keys:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        store.create_tables()
 
     def create(self, owner: str = "default", name: str = "", *, scope: str = "admin", days: float | None = None) -> str:
         """A new key in plain text: ``tml-`` and 43 characters of A-Z, a-z, 0-9, ``-`` and ``_`` (256 random bits).

@@ -43,11 +43,6 @@ class Store:
         self._engine = engine
         self._reader = engine.execution_options(**{_READS: True})
 
-    def create_tables(self) -> None:
-        """Make the tables of ``Base`` that no revision makes yet."""
-        with self._engine.begin() as connection:
-            Base.metadata.create_all(connection)
-
     @contextmanager
     def begin(self) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises."""

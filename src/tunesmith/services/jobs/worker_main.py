@@ -1,7 +1,8 @@
 """The worker process of one job: takes up the run where it stands and brings it to its end.
 
-``python -m tunesmith.services.jobs.worker_main JOB_ID FENCE DATA_DIR``, the database's URL on stdin. SIGTERM ends it
-after the step in hand, a second one at once. It may be killed at any moment: another goes on from the last checkpoint.
+``python -m tunesmith.services.jobs.worker_main JOB_ID FENCE DATA_DIR LOCK``, the number of the open lock that makes it
+the job's only worker, and the database's URL on stdin. SIGTERM ends it after the step in hand, a second one at once. It
+may be killed at any moment: another goes on from the last checkpoint.
 """
 
 import logging
@@ -23,7 +24,7 @@ from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.lease import LOST, Lease, LeaseLost
 from tunesmith.services.jobs.moves import State, move, note
 from tunesmith.services.jobs.rows import JobRow
-from tunesmith.services.jobs.workers import STOPPED, only_worker
+from tunesmith.services.jobs.workers import STOPPED, take_over
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder, RunState
 from tunesmith.services.secrets import Secrets
@@ -115,7 +116,8 @@ class Work:
 
 def main() -> int:
     """Exit code: 0 when the row says how the job ended, ``STOPPED`` after SIGTERM, ``LOST`` when it is another's."""
-    job_id, fence, data_dir = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    job_id, fence, data_dir, lock = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+    take_over(lock)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     # asyncio turns the first interrupt into a cancelled task and the second into an end at once.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -126,7 +128,7 @@ def main() -> int:
         evaluators = Evaluators(store, data_dir, secrets)
         jobs = Jobs(store, Datasets(store, data_dir), evaluators, Registry(store), data_dir)
         lease = Lease(store, job_id, fence)
-        with only_worker(jobs.folders.of(job_id)), lease.kept():
+        with lease.kept():
             Work(jobs, lease, job_id, jobs.folders.run(job_id), data_dir, secrets).do()
     except KeyboardInterrupt:
         return STOPPED
