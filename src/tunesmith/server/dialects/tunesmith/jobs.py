@@ -119,8 +119,8 @@ def shown(request: Request, job: Job) -> Mapping[str, Any]:
     fields = {name: getattr(job, name) for name in answers.JobSummary.model_fields}
     return {
         **fields,
-        "progress": jobs.progress(job.owner, job.id),
-        "metrics": next(iter(jobs.metrics(job.owner, job.id)[-1:]), None),
+        "progress": jobs.progress_of(job),
+        "metrics": next(jobs.folders.run(job.id).newest_metrics(), None),
         "model": made.name if made is not None and made.job_id == job.id else None,
         "page": links.of_job(job),
         "forks": [_as_fork(one) for one in offspring_of(request).forks(job.owner, job.id)],
