@@ -64,6 +64,18 @@ class ProjectRoller:
         self._asked = self._answered = 0.0
 
     async def __aenter__(self) -> "ProjectRoller":
+        try:
+            await self._begin()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def _begin(self) -> None:
+        """
+        Raises:
+            UserError: the project cannot be loaded, or its remote server is where nobody may reach.
+        """
         socket = self._folder / "policy.sock"
         await self._endpoint.start(socket)
         guest = await self._supervisor.ready()
@@ -72,7 +84,6 @@ class ProjectRoller:
             self._endpoint.front = Front(self._reach, guest.traits["remote"], self._endpoint.records_of)
             await self._endpoint.front.check()
             tell(self._reach.folder, socket)
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -28,6 +28,8 @@ OURS = ("model", "temperature", "max_tokens", "top_p", "top_k", "n", "stream", "
 """Parameters of a completion that the job decides, whatever the project asks for."""
 PAST = ("rollout_status", "execution_metadata", "evaluation_result", "eval_metadata", "pid", "created_at")
 """Fields of a row that tell of an earlier attempt at it."""
+_DEADLINE_EXCEEDED, _FINISHED = 4, 100
+"""Of eval-protocol's status codes; those below 100, but for 0, are the errors of gRPC."""
 Reply = dict[str, Any]
 
 
@@ -227,8 +229,10 @@ async def _rolled(entry: Entry, attempt: dict[str, Any]) -> Any:
             raise ValueError(f"preprocess_fn made {len(prepared)} rows of one; a rollout needs exactly one")
         row = prepared[0]
     rolled = await _process(entry, row, params, attempt)
-    if rolled.rollout_status.is_error():
-        raise Failed("rollout", str(rolled.rollout_status.message))
+    code = int(rolled.rollout_status.code)
+    if 0 < code < _FINISHED:
+        label = "timeout" if code == _DEADLINE_EXCEEDED else "rollout"
+        raise Failed(label, str(rolled.rollout_status.message) or f"it ended with the status {code}")
     rolled.rollout_status = models.Status.rollout_finished()
     return rolled
 
