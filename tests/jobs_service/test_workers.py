@@ -6,11 +6,9 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from crash.fingerprint import fingerprint
 from jobs_service.workplace import SHAPES, Workplace
 from sqlalchemy import update
 
@@ -25,32 +23,9 @@ LONG = {"epochs": 10}
 """Thirty steps of four rows."""
 
 
-def step(place: Workplace, job: Job) -> int:
-    return place.jobs.progress(job.owner, job.id).step
-
-
 def until_step(place: Workplace, job: Job, least: int) -> None:
     """Return while a worker is at work that has done so many steps, or when the job has ended."""
-    place.look_until(lambda: (step(place, job) >= least and place.pid(job) is not None) or place.state(job) in ENDED)
-
-
-def kill(place: Workplace, job: Job) -> bool:
-    """kill -9 of a job's worker; False when it had ended just before."""
-    pid = place.pid(job)
-    if pid is None:
-        return False
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-        return True
-    return False
-
-
-def calm(place: Workplace, job: Job, folder: Path) -> dict[str, str]:
-    """What the same spec gives in this process, undisturbed."""
-    from tunesmith.services import worker
-
-    spec = place.jobs.spec(job.owner, job.id)
-    return fingerprint(worker.start(spec.model_copy(update={"output_dir": str(folder)})).path)
+    place.look_until(lambda: (place.step(job) >= least and place.pid(job) is not None) or place.state(job) in ENDED)
 
 
 def test_killed_jobs_of_every_kind_end_with_the_bytes_of_undisturbed_ones(place: Workplace, tmp_path: Path) -> None:
@@ -62,13 +37,13 @@ def test_killed_jobs_of_every_kind_end_with_the_bytes_of_undisturbed_ones(place:
     for number, job in enumerate(jobs.values()):
         until_step(place, job, rng.randint(1, 10))
         time.sleep(rng.uniform(0, 0.05))
-        assert kill(place, job), "thirty steps take longer"
+        assert place.kill(job), "thirty steps take longer"
         if number % 2 == 0:
             place.restart()
     for kind, job in jobs.items():
         ended = place.until_state(job, "succeeded", "failed")
         assert (ended.state, ended.starts) == ("succeeded", 2), place.said()
-        assert fingerprint(place.run(job).path) == calm(place, job, tmp_path / kind)
+        assert place.fingerprint(job) == place.calm(job, tmp_path / kind)
         assert [m["step"] for m in place.jobs.metrics("ann", job.id, 0)] == list(range(1, 31))
         text, end = place.jobs.logs("ann", job.id)
         assert "resumed after step" in text and place.jobs.logs("ann", job.id, end) == ("", end)
@@ -79,7 +54,7 @@ def test_cancel_pause_resume_while_running(place: Workplace) -> None:
     until_step(place, job, 2)
     assert place.jobs.pause("ann", job.id).state == "pausing"
     assert place.look_until(lambda: place.state(job) == "paused") < 5
-    at = step(place, job)
+    at = place.step(job)
     assert 2 <= at < 30
     place.jobs.resume("ann", job.id)
     place.scheduler._validate()
@@ -87,7 +62,7 @@ def test_cancel_pause_resume_while_running(place: Workplace) -> None:
     place.jobs.cancel("ann", job.id)
     assert place.look_until(lambda: place.state(job) == "cancelled") < 5
     assert place.pid(job) is None
-    assert [m["step"] for m in place.jobs.metrics("ann", job.id, 0)] == list(range(1, step(place, job) + 1))
+    assert [m["step"] for m in place.jobs.metrics("ann", job.id, 0)] == list(range(1, place.step(job) + 1))
     assert place.moves(job)[3:] == [
         "running",
         "pausing",
@@ -183,11 +158,11 @@ def test_many_kills_of_workers_and_schedulers(places: Callable[[str], Workplace]
     jobs = [place.create(kind, **given) for kind, given in zip(kinds, changes, strict=True)]
     kills = 0
     # Not in the last steps, where a worker has nothing left to do that would start the count of its losses anew.
-    while kills < 50 and (left := [job for job in jobs if step(place, job) < 26 and place.state(job) not in ENDED]):
+    while kills < 50 and (left := [job for job in jobs if place.step(job) < 26 and place.state(job) not in ENDED]):
         job, what = rng.choice(left), rng.choice(["worker", "scheduler", "both"])
-        until_step(place, job, step(place, job) + rng.randint(0, 2))
+        until_step(place, job, place.step(job) + rng.randint(0, 2))
         time.sleep(rng.uniform(0, 0.3))
-        kills += kill(place, job) if what != "scheduler" else 1
+        kills += place.kill(job) if what != "scheduler" else 1
         if what != "worker":
             place.restart()
     calm = places("calm")
@@ -198,7 +173,7 @@ def test_many_kills_of_workers_and_schedulers(places: Callable[[str], Workplace]
         for job in those:
             assert where.until_state(job, "succeeded", "failed").state == "succeeded", where.said()
     for job, other in zip(jobs, expected, strict=True):
-        assert fingerprint(place.run(job).path) == fingerprint(calm.run(other).path)
+        assert place.fingerprint(job) == calm.fingerprint(other)
 
 
 @pytest.mark.slow
@@ -215,10 +190,10 @@ def test_a_worker_whose_clock_is_wrong(
             changed.setenv(name, value)
         job = place.create("sft", **LONG)
         until_step(place, job, 2)
-    assert kill(place, job)
+    assert place.kill(job)
     ended = place.until_state(job, "succeeded", "failed")
     assert (ended.state, ended.starts) == ("succeeded", 2), place.said()
-    assert fingerprint(place.run(job).path) == calm(place, job, tmp_path / "calm")
+    assert place.fingerprint(job) == place.calm(job, tmp_path / "calm")
     assert [m["step"] for m in place.jobs.metrics("ann", job.id, 0)] == list(range(1, 31))
     times = [event.at for event in place.jobs.events("ann", job.id, limit=1000)]
     assert times == sorted(times)

@@ -1,9 +1,14 @@
 """A server's data directory without the server: its job services, and a scheduler that is stepped by hand."""
 
+import os
+import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from crash.fingerprint import fingerprint
 
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.evaluators import Evaluators
@@ -93,6 +98,28 @@ class Workplace:
     def pid(self, job: Job) -> int | None:
         """Process id of the job's worker."""
         return self.workers.pid(job.id) or None
+
+    def step(self, job: Job) -> int:
+        """The last that is finished."""
+        return self.jobs.progress(job.owner, job.id).step
+
+    def kill(self, job: Job) -> bool:
+        """kill -9 of a job's worker and what it started; False when it had ended just before."""
+        if pid := self.pid(job):
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+                return True
+        return False
+
+    def calm(self, job: Job, folder: Path) -> dict[str, str]:
+        """What the same spec gives in this process, undisturbed."""
+        from tunesmith.services import worker
+
+        spec = self.jobs.spec(job.owner, job.id)
+        return fingerprint(worker.start(spec.model_copy(update={"output_dir": str(folder)})).path)
+
+    def fingerprint(self, job: Job) -> dict[str, str]:
+        return fingerprint(self.run(job).path)
 
     def said(self) -> str:
         """Rows and what workers printed, for a failed test."""

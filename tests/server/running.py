@@ -33,18 +33,21 @@ class RunningServer:
         home = self.data_dir.with_name(self.data_dir.name + "-home")
         home.mkdir(exist_ok=True)
         before = len(self.log())
-        command = [str(Path(sys.executable).with_name("tunesmith")), "serve", "--data-dir", str(self.data_dir)]
+        words = ["serve", "--data-dir", str(self.data_dir), "--port", self._port, *self._flags]
+        self.process = self._spawn(words, {**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1"})
+        self._wait_until_ready(before)
+        return self
+
+    def _spawn(self, words: list[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, "--port", self._port, *self._flags],
+            return subprocess.Popen(
+                [str(Path(sys.executable).with_name("tunesmith")), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1"},
+                env=environment,
                 start_new_session=True,
             )
-        self._wait_until_ready(before)
-        return self
 
     def _wait_until_ready(self, before: int) -> None:
         deadline = time.monotonic() + START_S
@@ -87,3 +90,7 @@ class RunningServer:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(STOP_S)
             self.process = None
+
+    def close(self) -> None:
+        """The end of it."""
+        self.kill()

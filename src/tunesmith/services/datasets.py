@@ -114,7 +114,6 @@ class Datasets:
 
     def __init__(self, store: Store, data_dir: Path, max_bytes: int = MAX_BYTES) -> None:
         self._store, self._folder, self._max_bytes = store, data_dir / "datasets", max_bytes
-        store.create_tables()
 
     def create(
         self,

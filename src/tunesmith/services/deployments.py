@@ -64,7 +64,6 @@ class Deployments:
 
     def __init__(self, store: Store, registry: Registry, tuned_models: TunedModels) -> None:
         self._store, self._registry, self._tuned = store, registry, tuned_models
-        store.create_tables()
 
     def create(
         self,

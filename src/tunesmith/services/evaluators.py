@@ -93,7 +93,6 @@ class Evaluators:
         self._store, self._secrets = store, secrets
         self._folder, self._environments = data_dir / "evaluators", data_dir / "environments"
         self._builders = ThreadPoolExecutor(1, "evaluator-build")
-        store.create_tables()
 
     def create(
         self,

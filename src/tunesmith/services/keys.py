@@ -85,7 +85,6 @@ class Keys:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        store.create_tables()
 
     def create(self, owner: str = "default", name: str = "", *, scope: str = "admin", days: float | None = None) -> str:
         """A new key in plain text: ``tml-`` and 43 characters of A-Z, a-z, 0-9, ``-`` and ``_`` (256 random bits).
@@ -135,7 +134,7 @@ class Keys:
         now = datetime.now(UTC)
         if used is None or now - datetime.fromisoformat(used) >= USE_NOTED_EVERY:
             # Worth no waiting: the next use notes it.
-            with suppress(OperationalError), self._store.begin() as session:
+            with suppress(OperationalError), self._store.begin_at_once() as session:
                 session.execute(update(KeyRow).where(KeyRow.hash == hashed).values(last_used_at=utc_now()))
         return Grant(owner, cast("Scope", scope))
 

@@ -31,7 +31,6 @@ class Logins:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        store.create_tables()
 
     def new_link(self, owner: str = "default") -> str:
         """A token for the address of a link; good for ten minutes, once."""

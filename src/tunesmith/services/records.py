@@ -44,7 +44,6 @@ class Records:
             noun: what one of them is called in refusals.
         """
         self._store, self._collection, self._noun = store, collection, noun
-        store.create_tables()
 
     def create(self, owner: str, record_id: str, body: Mapping[str, Any], *, retry: bool = False) -> Record:
         """

@@ -45,7 +45,6 @@ class Registry:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        store.create_tables()
         # names.embedded_model says the same, and brings torch, which the server and this command do without.
         folder = Path(str(files("tunesmith.models") / "embedded"))
         self._embedded = RegisteredModel(EMBEDDED, folder, read_config(folder).max_positions)

@@ -1,6 +1,5 @@
 """Who makes a job's attempts: what its evaluator asks for, a single reply to be graded or a user's whole project."""
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from tunesmith.rollout.collect import SingleTurn
 from tunesmith.services.engine import Engine
 from tunesmith.services.local_judge import judge_of
 from tunesmith.services.outside import NOTHING, Outside
+from tunesmith.services.project_grader import as_file
 from tunesmith.services.project_roller import ProjectRoller
 from tunesmith.spec import RftSpec
 
@@ -30,13 +30,13 @@ async def roller_of(spec: RftSpec, engine: Engine, outside: Outside = NOTHING) -
     evaluator = spec.evaluator
     if isinstance(evaluator, str) and evaluator.startswith(PROJECT):
         project = manifest.read(Path(evaluator.removeprefix(PROJECT)))
-        if project.traits.kind == "test" or project.python != Path(sys.executable):
+        if (file := as_file(project)) is None:
             longest = min(spec.max_context_length, engine.model.config.max_positions)
             given = (project, engine.sampler, engine.renderer, spec, longest, outside)
             async with ProjectRoller(*given) as roller:
                 yield roller
             return
-        evaluator = f"{project.root / project.entry.file}::{project.entry.function}"
+        evaluator = file
     pool = grader_of(spec.model_copy(update={"evaluator": evaluator}), judge_of(evaluator))
     async with pool as grader:
         yield SingleTurn(engine.sampler, grader, engine.renderer.decode)

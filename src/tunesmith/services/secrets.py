@@ -54,7 +54,6 @@ class Secrets:
     def __init__(self, store: Store, data_dir: Path) -> None:
         """The key is that of ``TUNESMITH_SECRETS_KEY``, or of a file that is made at first use."""
         self._store, self._file = store, data_dir / KEY_FILE
-        store.create_tables()
 
     def put(self, owner: str, key_name: str, value: str, *, secret_id: str | None = None) -> SecretInfo:
         """Keep a value under a name; an older one of that name is replaced.

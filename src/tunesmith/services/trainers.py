@@ -46,7 +46,6 @@ class Trainers:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        store.create_tables()
 
     def create(self, owner: str, job: str, base_model: str, rank: int, asked: dict[str, Any]) -> TrainerRow:
         """

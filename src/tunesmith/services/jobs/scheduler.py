@@ -153,7 +153,7 @@ class Scheduler:
             busy = db.scalar(select(func.count()).where(JobRow.state.in_(WITH_WORKER))) or 0
             job_id = _next(db) if busy < self._max_running else None
             row = None if job_id is None else locked(db, job_id)
-            if row is None or row.state != "queued":
+            if row is None or row.state != "queued" or self._is_leaving(row.id):
                 return False
             row.fence, row.beats = row.fence + 1, 0
             row.turn = 1 + (db.scalar(select(func.max(JobRow.turn))) or 0)
@@ -165,6 +165,13 @@ class Scheduler:
             self._settle(row, 1)
             return False
         return True
+
+    def _is_leaving(self, job_id: str) -> bool:
+        """Whether the last worker of a waiting job lives still; all that it had to do is done, so it is ended."""
+        if self._workers.lives(job_id):
+            self._workers.signal(job_id, signal.SIGKILL)
+            return True
+        return False
 
     def _validate(self) -> None:
         """Check the datasets of the job that waits longest for it."""

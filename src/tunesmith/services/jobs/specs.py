@@ -1,6 +1,6 @@
 """From a job's row to the spec that its worker runs: names become folders here, and a client's paths are refused."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,30 +15,17 @@ from tunesmith.grading.projects import manifest
 from tunesmith.grading.projects.manifest import PROJECT
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.evaluators import PREFIX, Evaluators
+from tunesmith.services.jobs.folders import Folders
 from tunesmith.services.jobs.job import Job, NewJob
 from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.model_names import ModelNames, located
 from tunesmith.services.registry import EMBEDDED, Registry
-from tunesmith.services.run_folder import RunFolder
 from tunesmith.spec import AnySpec, build_spec
 
 OURS = ("dataset", "evaluation_dataset", "output_dir")
 """Settings of a spec that a job on a server has elsewhere."""
 LIMITS = ("managed", "extended")
-
-
-@dataclass(frozen=True, slots=True)
-class Folders:
-    """Where jobs keep their files: ``<root>/<id>/run`` is the run folder."""
-
-    root: Path
-
-    def of(self, job_id: str) -> Path:
-        return self.root / job_id
-
-    def run(self, job_id: str) -> RunFolder:
-        return RunFolder(self.of(job_id) / "run")
 
 
 class Specs:
@@ -81,25 +68,32 @@ class Specs:
         settings["dataset"] = str(self._datasets.file(owner, job.dataset))
         if job.evaluation_dataset is not None:
             settings["evaluation_dataset"] = str(self._datasets.file(owner, job.evaluation_dataset))
-        if str(settings.get("evaluator")).startswith(PREFIX):
-            settings |= self._uploaded(owner, settings)
         if "evaluator" in settings:
-            settings["evaluator"] = self._judged(owner, settings["evaluator"])
+            settings |= self._graded(owner, settings)
         settings["output_dir"] = str(self._folders.run(job_id).path)
         return build_spec(settings, job.kind)
 
-    def _uploaded(self, owner: str, settings: dict[str, Any]) -> dict[str, Any]:
-        """What an uploaded evaluator decides: where it is, and how many rollouts it bears unless the job says."""
-        folder = self._evaluators.resolve(owner, str(settings["evaluator"]).removeprefix(PREFIX))
-        most = manifest.read(folder).traits.max_concurrent_rollouts
-        given = settings.get("max_concurrent_rollouts")
-        return {"evaluator": f"{PROJECT}{folder}", "max_concurrent_rollouts": most if given is None else given}
+    def evaluator(self, owner: str, given: Any) -> Any:
+        """An evaluator as a spec has it: folders for what was uploaded, and for the models that it asks.
 
-    def _judged(self, owner: str, evaluator: Any) -> Any:
-        """An evaluator with folders where it names models to ask."""
-        if isinstance(evaluator, list):
-            return [self._judged(owner, one) for one in evaluator]
-        return located(str(evaluator), partial(self._models.folders, owner))
+        Raises:
+            NotFound, Conflict: an uploaded one that is not there, or not ACTIVE.
+        """
+        if isinstance(given, list):
+            alone = len(given) == 1 and str(given[0]).startswith(PREFIX)
+            return self.evaluator(owner, given[0]) if alone else [self.evaluator(owner, one) for one in given]
+        text = str(given)
+        if text.startswith(PREFIX):
+            return f"{PROJECT}{self._evaluators.resolve(owner, text.removeprefix(PREFIX))}"
+        return located(text, partial(self._models.folders, owner))
+
+    def _graded(self, owner: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The evaluator, and how many rollouts an uploaded one bears unless the job says."""
+        evaluator = self.evaluator(owner, settings["evaluator"])
+        if not str(evaluator).startswith(PROJECT) or settings.get("max_concurrent_rollouts") is not None:
+            return {"evaluator": evaluator}
+        traits = manifest.read(Path(evaluator.removeprefix(PROJECT))).traits
+        return {"evaluator": evaluator, "max_concurrent_rollouts": traits.max_concurrent_rollouts}
 
     def _base_model(self, owner: str, name: str) -> Path:
         try:

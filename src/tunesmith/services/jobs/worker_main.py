@@ -1,14 +1,16 @@
 """The worker process of one job: takes up the run where it stands and brings it to its end.
 
-``python -m tunesmith.services.jobs.worker_main JOB_ID FENCE DATA_DIR``; on stdin a line with the database's URL, and
-one with what the server tells. SIGTERM ends it after the step in hand, a second one at once. It may be killed at any
-moment: another goes on from the last checkpoint.
+``python -m tunesmith.services.jobs.worker_main JOB_ID FENCE DATA_DIR LOCK``, the number of the open lock that makes it
+the job's only worker; on stdin a line with the database's URL, and one with what the server tells. SIGTERM ends it
+after the step in hand, a second one at once. It may be killed at any moment: another goes on from the last checkpoint.
 """
 
 import logging
+import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.lease import LOST, Lease, LeaseLost
 from tunesmith.services.jobs.moves import State, move, note
 from tunesmith.services.jobs.rows import JobRow
-from tunesmith.services.jobs.workers import STOPPED, only_worker
+from tunesmith.services.jobs.workers import STOPPED, take_over
 from tunesmith.services.key_files import secret_in
 from tunesmith.services.keys import Keys
 from tunesmith.services.outside import Outside, Reach, Server
@@ -41,6 +43,7 @@ ENDINGS: dict[str, State] = {
     "FAILED": "failed",
     "PAUSED": "paused",
 }
+NICENESS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +135,21 @@ class Work:
         self.lease.write(write)
 
 
+def _give_way() -> None:
+    """On a machine that is full, those who wait for an answer come before a job.
+
+    Linux may share processors out by session first, and a worker is one: that share is lowered too where there is one.
+    """
+    os.nice(NICENESS)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
+
+
 def main() -> int:
     """Exit code: 0 when the row says how the job ended, ``STOPPED`` after SIGTERM, ``LOST`` when it is another's."""
-    job_id, fence, data_dir = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    job_id, fence, data_dir, lock = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+    take_over(lock)
+    _give_way()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     # asyncio turns the first interrupt into a cancelled task and the second into an end at once.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -146,7 +161,7 @@ def main() -> int:
         evaluators = Evaluators(store, data_dir, secrets)
         jobs = Jobs(store, Datasets(store, data_dir), evaluators, Registry(store), data_dir)
         lease = Lease(store, job_id, fence)
-        with only_worker(jobs.folders.of(job_id)), lease.kept():
+        with lease.kept():
             Work(jobs, lease, job_id, jobs.folders.run(job_id), data_dir, secrets, server).do()
     except KeyboardInterrupt:
         return STOPPED

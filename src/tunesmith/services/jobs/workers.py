@@ -1,7 +1,8 @@
 """Worker processes on this machine: started, found again after a restart of the server, and ended with all they began.
 
-A worker holds a lock on a file in its job's folder, with its process id in it, for as long as it lives. So a look at
-the lock tells whether one lives, the id in a held lock is never another program's, and two never work on one job.
+A worker holds a lock on a file in its job's folder, with its process id in it, from its first moment to its last: the
+server takes the lock and hands it over. So a look at the lock tells whether one lives, the id in a held lock is never
+another program's, and two never work on one job.
 """
 
 import fcntl
@@ -10,20 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
-from tunesmith.core.errors import Conflict
-from tunesmith.services.jobs.specs import Folders
+from tunesmith.services.jobs.folders import Folders
 from tunesmith.services.outside import Server
 
 LOCK = "worker.lock"
 LOG = "worker.log"
 STOPPED = 75
 """Exit code of a worker that was told to stop."""
-LOCK_WAIT_S = 10.0
-"""How long a worker waits for the one before it to be gone."""
 EXIT_S = 10.0
 """How long a process may take to end once its work is done."""
 
@@ -37,15 +35,26 @@ class Workers:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, job_id: str, fence: int) -> None:
-        """Start a process for a claim, in a group of its own, so that it outlives a server that is killed."""
+        """Start a process for a claim, in a group of its own, so that it outlives a server that is killed.
+
+        Raises:
+            OSError: no process can be started; BlockingIOError where one lives already.
+        """
         folder = self._folders.of(job_id)
         folder.mkdir(parents=True, exist_ok=True)
         if (before := self._children.pop(job_id, None)) is not None:
             _wait(before)
-        command = [sys.executable, "-m", "tunesmith.services.jobs.worker_main", job_id, str(fence), str(self._data_dir)]
-        with (folder / LOG).open("ab") as said:
+        with (folder / LOCK).open("a+") as lock, (folder / LOG).open("ab") as said:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.truncate(0)
+            command = [sys.executable, "-m", "tunesmith.services.jobs.worker_main"]
             child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+                [*command, job_id, str(fence), str(self._data_dir), str(lock.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
             )
         assert child.stdin is not None, "it is a pipe"
         # Not among the arguments or the environment, which other processes can read: it may hold a password.
@@ -99,27 +108,12 @@ class Workers:
         return living
 
 
-@contextmanager
-def only_worker(folder: Path) -> Iterator[None]:
-    """Be the one worker of a job's folder; the hold ends with the process, however it ends.
-
-    Raises:
-        Conflict: another one lives and does not go away.
-    """
-    deadline = time.monotonic() + LOCK_WAIT_S
-    with (folder / LOCK).open("a+") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise Conflict(str(folder), "another worker lives", "Wait until it has ended") from None
-                time.sleep(0.02)
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        yield
+def take_over(lock: int) -> None:
+    """Be the worker that this open lock stands for; it is held until the process ends, however it ends."""
+    # What a worker starts may outlive it, and must not hold its place.
+    os.set_inheritable(lock, False)
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
 
 
 def _wait(child: subprocess.Popen[bytes]) -> None:
@@ -135,7 +129,7 @@ def _holder(folder: Path) -> int | None:
     """Process id of the worker that lives; 0 where it is about to write it, None where there is none."""
     try:
         lock = (folder / LOCK).open("r")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     with lock:
         try:

@@ -60,7 +60,7 @@ def body(jobs: Jobs, tuned: TunedModels, job: Job) -> dict[str, Any]:
     status = STATUSES[job.state]
     running = status == "running"
     lines = jobs.metrics(job.owner, job.id) if status in ENDED else []
-    eta_s = jobs.progress(job.owner, job.id).eta_s if running else None
+    eta_s = jobs.progress_of(job).eta_s if running else None
     method = _method(job)
     return {
         "id": id_of(job),
@@ -116,7 +116,7 @@ def _steps(jobs: Jobs, job: Job) -> list[tuple[float, dict[str, Any]]]:
     if began is None:
         return []
     took = {int(line["step"]): sum(v for k, v in line.items() if k.startswith("time/")) for line in run.timing()}
-    num_steps, at = jobs.progress(job.owner, job.id).num_steps, _stamp(began)
+    num_steps, at = jobs.progress_of(job).num_steps, _stamp(began)
     found = []
     for line in run.metrics():
         step, metrics = int(line["step"]), named(line)
@@ -142,15 +142,15 @@ def named(metrics: Metrics) -> dict[str, float]:
     return {NAMES[name]: value for name, value in metrics.items() if name in NAMES}
 
 
-def checkpoint_id(job: Job, metrics: Metrics) -> str:
-    return f"ftckpt-{job.id.removeprefix('job-')}-{int(metrics['step'])}"
+def checkpoint_id(job: Job, step: int) -> str:
+    return f"ftckpt-{job.id.removeprefix('job-')}-{step}"
 
 
 def checkpoint_body(job: Job, model: str, metrics: Metrics) -> dict[str, Any]:
-    """``fine_tuning.job.checkpoint`` of the weights that a job ended with."""
+    """``fine_tuning.job.checkpoint`` of a step whose weights are the model of that name."""
     step = int(metrics["step"])
     return {
-        "id": checkpoint_id(job, metrics),
+        "id": checkpoint_id(job, step),
         "object": "fine_tuning.job.checkpoint",
         "created_at": seconds(job.ended_at or job.updated_at),
         "fine_tuned_model_checkpoint": model,
