@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -71,6 +72,26 @@ def test_a_locked_database(tmp_path: Path, seconds: float) -> None:
         assert (upload(server, "after")[0], session(server)[0]) == (200, 200)
         assert "internal error" not in server.log()
     finally:
+        server.kill()
+
+
+@pytest.mark.thorough
+def test_a_server_that_starts_waits_for_a_database_that_is_busy(tmp_path: Path) -> None:
+    """Longer than a request would: a refusal would be its end."""
+    server = RunningServer(tmp_path / "data").start()
+    server.kill()
+    other = sqlite3.connect(server.data_dir / FILE_NAME, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    unlock = threading.Timer(8, other.execute, ["COMMIT"])
+    unlock.start()
+    try:
+        began = time.monotonic()
+        server.start()
+        assert time.monotonic() - began > 6, "it started while it could write nothing"
+        assert session(server)[0] == 200
+    finally:
+        unlock.join()
+        other.close()
         server.kill()
 
 

@@ -26,7 +26,7 @@ BUSY_LOOP_MS = 500
 POOL = {"pool_size": 10, "max_overflow": 40, "pool_timeout": 5.0}
 """More connections than a server has threads, so that none waits for one while the database is busy."""
 FILE_NAME = "tunesmith.db"
-_READS = "tunesmith_reads"
+_READS, _STARTS = "tunesmith_reads", "tunesmith_starts"
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 
 Columns = TypeVarTuple("Columns")
@@ -60,6 +60,10 @@ class Store:
         with self._reader.begin() as connection:
             return connection.execute(statement, values).all()
 
+    def started(self) -> None:
+        """From now on somebody waits for answers: no transaction may wait as long as those of a start."""
+        self._engine.update_execution_options(**{_STARTS: False})
+
     def close(self) -> None:
         """Give back the connections."""
         self._engine.dispose()
@@ -70,17 +74,19 @@ def file_url(data_dir: Path) -> str:
     return URL.create("sqlite", database=str(data_dir / FILE_NAME)).render_as_string()
 
 
-def open_store(url: str, busy_ms: int = BUSY_MS) -> Store:
+def open_store(url: str, busy_ms: int = BUSY_MS, starting: bool = False) -> Store:
     """Open a database, at the tables of this release: one of an earlier release is upgraded.
 
     Args:
         url: as for ``open_engine``.
         busy_ms: how long a transaction waits for another process's.
+        starting: until ``started`` is called, nobody waits for an answer, and a refusal would be the end of a server.
 
     Raises:
         UserError: as for ``open_engine``, or a database that a later release made.
     """
     engine = open_engine(url, busy_ms)
+    engine.update_execution_options(**{_STARTS: starting})
     with refused(engine):
         migrations.upgrade(engine)
     return Store(engine)
@@ -166,11 +172,12 @@ class _Beginning:
         """When an event loop had waited in vain."""
 
     def __call__(self, connection: Connection) -> None:
-        if connection.get_execution_options().get(_READS):
+        options = connection.get_execution_options()
+        if options.get(_READS):
             connection.exec_driver_sql("BEGIN")
             return
-        in_loop = _runs_a_loop()
-        patience = BUSY_LOOP_MS if in_loop else self._busy_ms
+        in_loop = _runs_a_loop() and not options.get(_STARTS)
+        patience = BUSY_LOOP_MS if in_loop else PATIENT_MS if options.get(_STARTS) else self._busy_ms
         if in_loop and time.monotonic() - self._refused_at < 1:
             patience = 0
         connection.exec_driver_sql(f"PRAGMA busy_timeout={patience}")
