@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from endurance.house import House
 from jobs_service.conftest import tiny  # noqa: F401  # a fixture
-from server.test_postgres import postgres  # noqa: F401  # a fixture
 
 Report = Callable[[str], None]
 

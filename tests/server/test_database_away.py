@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from databases import Postgres
 from server.running import RunningServer
-from server.test_postgres import Postgres, postgres  # noqa: F401  # a fixture
 
 from tunesmith.services.store import FILE_NAME
 
@@ -96,7 +96,7 @@ def test_a_server_that_starts_waits_for_a_database_that_is_busy(tmp_path: Path) 
 
 
 @pytest.mark.thorough
-def test_postgresql_is_restarted_under_the_server(tmp_path: Path, postgres: Postgres) -> None:  # noqa: F811
+def test_postgresql_is_restarted_under_the_server(tmp_path: Path, postgres: Postgres) -> None:
     server = RunningServer(tmp_path / "data", "--database-url", postgres.url).start()
     try:
         assert upload(server, "before")[0] == 200

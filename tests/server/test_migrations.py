@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from server.running import RunningServer
-from server.test_postgres import postgres, url  # noqa: F401  # fixtures
+from server.test_postgres import url  # noqa: F401  # a fixture
 from sqlalchemy import MetaData, select, text
 
 from tunesmith.core.errors import Conflict, NotFound

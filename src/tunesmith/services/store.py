@@ -11,7 +11,7 @@ from typing import Any, TypeVarTuple
 
 from sqlalchemy import Connection, Engine, Row, Select, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from tunesmith.core.errors import UserError
@@ -46,18 +46,18 @@ class Store:
     @contextmanager
     def begin(self) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises."""
-        with Session(self._engine, expire_on_commit=False) as session, session.begin():
+        with _text_checked(), Session(self._engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """One transaction that only reads: it waits for nobody, and nobody for it."""
-        with Session(self._reader, expire_on_commit=False) as session, session.begin():
+        with _text_checked(), Session(self._reader, expire_on_commit=False) as session, session.begin():
             yield session
 
     def rows(self, statement: Select[*Columns], **values: Any) -> Sequence[Row[*Columns]]:
         """Read columns, at a quarter of what a session costs: for what every request asks."""
-        with self._reader.begin() as connection:
+        with _text_checked(), self._reader.begin() as connection:
             return connection.execute(statement, values).all()
 
     def started(self) -> None:
@@ -67,6 +67,20 @@ class Store:
     def close(self) -> None:
         """Give back the connections."""
         self._engine.dispose()
+
+
+@contextmanager
+def _text_checked() -> Iterator[None]:
+    """PostgreSQL has no place for some characters, not even to look for them.
+
+    Raises:
+        UserError: a name or text with one of them.
+    """
+    try:
+        yield
+    except DataError as e:
+        problem = f"cannot be kept or looked for: {str(e.orig).strip().splitlines()[0]}"
+        raise UserError("request", problem, "Leave such characters out") from None
 
 
 def file_url(data_dir: Path) -> str:
