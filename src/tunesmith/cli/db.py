@@ -12,7 +12,7 @@ def add_to(app: typer.Typer, name: str) -> None:
     from tunesmith.cli.main import COMMANDS
 
     group = typer.Typer(help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
-    for command in (current, upgrade, backup, restore):
+    for command in (current, upgrade, downgrade, backup, restore):
         group.command(command.__name__)(command)
     app.add_typer(group, name=name)
 
@@ -50,6 +50,22 @@ def upgrade(data_dir: DataDir = HOME, database_url: DatabaseUrl = "") -> None:
         say(f"the database is at {before.wanted} already")
     else:
         say(f"the database was at {before.revision or 'none'}, and is at {before.wanted} now")
+
+
+def downgrade(data_dir: DataDir = HOME, database_url: DatabaseUrl = "") -> None:
+    """Bring the database back by one revision, for an earlier release; stop the server and take a back-up first.
+
+    Example: tunesmith db downgrade --data-dir ./data
+    """
+    from tunesmith.cli.output import say
+    from tunesmith.services import migrations
+    from tunesmith.services.store import open_engine, refused
+
+    engine = open_engine(_url(data_dir, database_url))
+    with refused(engine):
+        before = migrations.downgrade(engine)
+        now = migrations.standing(engine)
+    say(f"the database was at {before.revision}, and is at {now.revision} now; this release would upgrade it again")
 
 
 def backup(
