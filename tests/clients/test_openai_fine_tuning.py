@@ -55,7 +55,13 @@ def test_its_metrics_are_a_file_and_a_checkpoint(found):
     assert head.startswith("step,") and "train/loss" in head
     assert lines[-1].startswith("6"), "two passes over three batches"
     assert found["results_file"]["purpose"] == "fine-tune-results"
-    (checkpoint,) = found["checkpoints"]
+    checkpoint, earlier = found["checkpoints"]
+    assert earlier["step_number"] == 5
+    assert (
+        found["early_chat"]
+        == earlier["fine_tuned_model_checkpoint"]
+        == f"{found['ended']['fine_tuned_model']}:ckpt-step-5"
+    )
     assert checkpoint["step_number"] == 6
     assert checkpoint["fine_tuned_model_checkpoint"] == found["ended"]["fine_tuned_model"]
     assert checkpoint["metrics"]["train_loss"] > 0 and checkpoint["metrics"]["full_valid_loss"] > 0

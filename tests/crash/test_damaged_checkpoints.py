@@ -12,6 +12,7 @@ from test_kill import job_settings
 from zygote import Zygote
 
 from tunesmith.services import checkpoints
+from tunesmith.services.checkpoints import files_in
 from tunesmith.services.run_folder import RunFolder
 
 MUTATIONS = 200
@@ -30,7 +31,7 @@ def interrupted(zygote: Zygote, jobs_folder: Path, run_folder: Path) -> RunFolde
 
 def mutate(folder: Path, rng: random.Random) -> str:
     """Damage one file of a checkpoint; says how."""
-    file = rng.choice(sorted(folder.iterdir()))
+    file = rng.choice(files_in(folder))
     data = bytearray(file.read_bytes())
     how = rng.choice(("flip", "truncate", "delete"))
     if how == "delete":

@@ -92,6 +92,8 @@ def _commit(temporary: Path, final: Path) -> None:
     for file in sorted(p for p in temporary.rglob("*") if p.is_file()):
         with file.open("rb") as f:
             _fsync(f.fileno())
+    for folder in sorted(p for p in temporary.rglob("*") if p.is_dir()):
+        _fsync_folder(folder)
     _fsync_folder(temporary)
     if final.exists():
         shutil.rmtree(final)

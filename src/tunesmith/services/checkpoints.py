@@ -13,6 +13,8 @@ from tunesmith.services.run_folder import RunFolder
 
 KEEP = 2
 BEST = "best"
+ADAPTER = "adapter"
+"""Below a checkpoint of a LoRA job: its weights as other tools open them, in PEFT form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +30,23 @@ class Checkpoint:
 
 
 def save(
-    run: RunFolder, trainer: Trainer, step: int, metrics_size: int, state: Mapping[str, float], keep: int = KEEP
+    run: RunFolder,
+    trainer: Trainer,
+    step: int,
+    metrics_size: int,
+    state: Mapping[str, float],
+    keep: int = KEEP,
+    adapter: bool = False,
 ) -> Path:
     """Write checkpoints/step-<step>, and keep it and those before, ``keep`` in all.
 
     Later ones go too: they were damaged and passed over when the run resumed, and must not count among the last.
+
+    Args:
+        adapter: what is trained is one, and can be used from here as it is.
     """
     folder = run.path / "checkpoints" / f"step-{step:06d}"
-    _write(folder, trainer, {"step": step, "metrics_size": metrics_size, "state": dict(state)})
+    _write(folder, trainer, {"step": step, "metrics_size": metrics_size, "state": dict(state)}, adapter)
     kept = [p for p in _steps(run) if p.name <= folder.name][-keep:]
     for other in _steps(run):
         if other not in kept:
@@ -75,7 +86,12 @@ def newest(run: RunFolder) -> Checkpoint | None:
 def size_bytes(run: RunFolder) -> int:
     """Size of the largest checkpoint; 0 before the first."""
     folders = (run.path / "checkpoints").glob("*")
-    return max((sum(p.stat().st_size for p in folder.iterdir()) for folder in folders), default=0)
+    return max((sum(p.stat().st_size for p in files_in(folder)) for folder in folders), default=0)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """All files of a checkpoint, in one order."""
+    return sorted(p for p in folder.rglob("*") if p.is_file())
 
 
 def metrics_size(folder: Path) -> int:
@@ -100,11 +116,14 @@ def problem(folder: Path) -> str | None:
     return None
 
 
-def _write(folder: Path, trainer: Trainer, about: dict[str, Any]) -> None:
+def _write(folder: Path, trainer: Trainer, about: dict[str, Any], adapter: bool = False) -> None:
     folder.parent.mkdir(exist_ok=True)
     with durable.new_folder(folder) as temporary:
         trainer.save_state(temporary)
-        manifest = {**about, "files": {p.name: durable.sha256(p) for p in sorted(temporary.iterdir())}}
+        if adapter:
+            trainer.export(temporary / ADAPTER)
+        files = {p.relative_to(temporary).as_posix(): durable.sha256(p) for p in files_in(temporary)}
+        manifest = {**about, "files": files}
         durable.write_json(temporary / "manifest.json", {**manifest, "checksum": _checksum(manifest)})
 
 

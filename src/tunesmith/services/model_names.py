@@ -10,6 +10,7 @@ from tunesmith.core.errors import NotFound, UserError, unknown
 from tunesmith.grading.composed import PREFIX, judged
 from tunesmith.grading.evaluator import ComposedTarget, parse_evaluator
 from tunesmith.services.deployments import Deployments
+from tunesmith.services.jobs.kept import KeptCheckpoints
 from tunesmith.services.registry import Registry
 from tunesmith.services.sessions.vault import Vault
 from tunesmith.services.tuned_models import TunedModels
@@ -31,11 +32,15 @@ class ModelFolders:
 class ModelNames:
     """Names that clients sample by; an owner's own come before base models."""
 
-    def __init__(self, registry: Registry, tuned: TunedModels, deployments: Deployments, vault: Vault) -> None:
-        self._registry, self._tuned, self._deployments, self._vault = registry, tuned, deployments, vault
+    def __init__(
+        self, registry: Registry, tuned: TunedModels, deployments: Deployments, vault: Vault, kept: KeptCheckpoints
+    ) -> None:
+        self._registry, self._tuned, self._deployments = registry, tuned, deployments
+        self._vault, self._kept = vault, kept
 
     def folders(self, owner: str, name: str) -> ModelFolders:
-        """Of a base model, a tuned one, ``deployments/<id>``, ``<model>#<deployment>`` or a ``tinker://`` checkpoint.
+        """Of a base model, a tuned one, ``deployments/<id>``, ``<model>#<deployment>``, or a checkpoint of a session
+        (``tinker://...``) or a job (``<model>:ckpt-step-<n>``).
 
         Raises:
             NotFound: none of them. Denied: somebody else's.
@@ -52,6 +57,8 @@ class ModelNames:
         if found is not None:
             whole = ModelFolders(found.folder, None)
             return whole if found.whole else self._adapter(name, found.base_model, found.folder)
+        if (kept := self._kept.find(owner, name)) is not None:
+            return self._adapter(name, kept.base_model, kept.folder)
         try:
             return ModelFolders(self._registry.find(name).folder, None)
         except NotFound:

@@ -120,27 +120,27 @@ class TunedModels:
             raise UserError(path, "is overwritten by the next save", "Save the weights under a name of their own")
         if (old := self.get(owner, name)) is not None:
             raise Conflict(name, f"is the name of {old.folder}", "Give another name, or remove that model first")
-        copy = self._folder / uuid4().hex
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with new_folder(copy) as unfinished:
-            shutil.copytree(vault.adapter(found), unfinished, dirs_exist_ok=True)
-        return self.add(owner, name, found.base_model, copy)
+        return self.copy_of(owner, name, found.base_model, vault.adapter(found))
 
-    def copy(self, owner: str, name: str, source: str) -> TunedModel:
-        """Give a model's weights a second name, which stays when the first is removed.
+    def copy_of(self, owner: str, name: str, base_model: str, folder: Path, job_id: str = "") -> TunedModel:
+        """Give a copy of the weights in a folder a name.
 
         Raises:
-            UserError: a name that cannot be one. NotFound: the owner has no model ``source``. Conflict: taken.
+            UserError: a name that cannot be one. Conflict: taken. NotFound: the folder went meanwhile.
         """
         self._check_name(name)
-        found = self.find(owner, source)
         if (old := self.get(owner, name)) is not None:
             raise Conflict(name, f"is the name of {old.folder.name}", "Give another name, or remove that model first")
         copy = self._folder / uuid4().hex
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with new_folder(copy) as unfinished:
-            shutil.copytree(found.folder, unfinished, dirs_exist_ok=True)
-        return self.add(owner, name, found.base_model, copy, found.job_id)
+        try:
+            with new_folder(copy) as unfinished:
+                shutil.copytree(folder, unfinished, dirs_exist_ok=True)
+        except (FileNotFoundError, shutil.Error):
+            if folder.is_dir():
+                raise
+            raise NotFound(folder.parent.name, "is not kept any more", "List the checkpoints that there are") from None
+        return self.add(owner, name, base_model, copy, job_id)
 
     def get(self, owner: str, name: str) -> TunedModel | None:
         """What an owner's name stands for; None where there is no such name."""

@@ -210,7 +210,8 @@ def keep(run: RunFolder, spec: AnySpec, engine: Engine, report: StepReport, num_
     if report.step < num_steps:
         stopped = stopped or why_stop(spec.model_dump(), run.metrics(), findings)
     if not stopped and (last or report.step % spec.save_every == 0):
-        checkpoints.save(run, engine.trainer, report.step, size, report.state, spec.keep_checkpoints)
+        kept, adapter = spec.keep_checkpoints, bool(spec.lora_rank)
+        checkpoints.save(run, engine.trainer, report.step, size, report.state, kept, adapter)
     run.set_state("RUNNING", step=report.step)
     watcher.stepped(report)
     return stopped

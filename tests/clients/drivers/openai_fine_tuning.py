@@ -45,6 +45,7 @@ def main(model: str) -> dict[str, Any]:
         "results": client.files.content(ended.result_files[0]).text if ended.result_files else "",
         "results_file": client.files.retrieve(ended.result_files[0]).model_dump() if ended.result_files else {},
         "chat": chat(client, ended.fine_tuned_model),
+        "early_chat": chat(client, list(jobs.checkpoints.list(job.id))[-1].fine_tuned_model_checkpoint),
         "refused": refused(client, model, file.id),
         "halted": halted(client, model, file.id),
         "deleted": client.files.delete(held_out.id).model_dump(),

@@ -7,6 +7,7 @@ from fastapi import Request
 from tunesmith.core.errors import NotFound, unknown
 from tunesmith.models.chat import ChatRenderer
 from tunesmith.services.deployments import Deployments
+from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
 from tunesmith.services.sessions import Sessions
@@ -19,7 +20,8 @@ NameRule = Callable[[Request, str, str], LiveSampler | None]
 
 
 def find_weights(request: Request, owner: str, model: str) -> LiveSampler:
-    """The weights of a tuned model, a checkpoint, a deployment, a name of one of the wires, or a base model.
+    """The weights of a tuned model, a checkpoint of a session or a job, a deployment, a name of one of the wires, or a
+    base model.
 
     Raises:
         NotFound: none of them; names those that there are. Denied: somebody else's.
@@ -36,6 +38,9 @@ def find_weights(request: Request, owner: str, model: str) -> LiveSampler:
             return sessions.samplers.adapter(owner, found.base_model, found.key, found.folder)
         sessions.engines.adopt(found.key, found.folder)
         return sessions.samplers.adapter(owner, found.key, "", None)
+    jobs: Jobs = request.app.state.jobs
+    if (kept := jobs.kept.find(owner, model)) is not None:
+        return sessions.samplers.adapter(owner, kept.base_model, kept.key, kept.folder)
     rules: tuple[NameRule, ...] = request.app.state.name_rules
     for rule in rules:
         if (live := rule(request, owner, model)) is not None:

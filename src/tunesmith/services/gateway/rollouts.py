@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
+from tunesmith.services.jobs.folders import Folders
 from tunesmith.services.jobs.rows import JobRow
-from tunesmith.services.jobs.specs import Folders
 from tunesmith.services.key_files import secret_in
 from tunesmith.services.store import Store
 

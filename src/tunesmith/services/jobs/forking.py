@@ -6,9 +6,9 @@ from typing import Any
 
 from tunesmith.core.errors import NotFound
 from tunesmith.services.fork import fork
+from tunesmith.services.jobs.folders import Folders
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.rows import JobRow
-from tunesmith.services.jobs.specs import Folders
 from tunesmith.services.jobs.workers import LOG
 from tunesmith.services.run_folder import Parent
 from tunesmith.spec import AnySpec

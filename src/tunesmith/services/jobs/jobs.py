@@ -14,14 +14,16 @@ from tunesmith.core.types import Finding, Metrics
 from tunesmith.services.datasets import Datasets, check_display_name
 from tunesmith.services.deployments import Deployments
 from tunesmith.services.evaluators import Evaluators
+from tunesmith.services.jobs.folders import Folders
 from tunesmith.services.jobs.forking import queue_fork, sweep_forks
 from tunesmith.services.jobs.job import Job, JobEvent, NewJob, check_beginning, check_name, shown, shown_event
+from tunesmith.services.jobs.kept import KeptCheckpoints
 from tunesmith.services.jobs.moves import ENDED, STATES, State, locked, move, note
 from tunesmith.services.jobs.progress import Progress, progress_of
 from tunesmith.services.jobs.repeats import check_key, earlier_job
 from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobEventRow, JobRow
-from tunesmith.services.jobs.specs import Folders, Specs, check_evaluator, runs_code
+from tunesmith.services.jobs.specs import Specs, check_evaluator, runs_code
 from tunesmith.services.keys import Keys
 from tunesmith.services.model_names import ModelNames
 from tunesmith.services.registry import Registry
@@ -50,7 +52,8 @@ class Jobs:
         self.folders = Folders(data_dir / "jobs")
         self.results = Results(store, registry, data_dir)
         tuned, vault = self.results.models, Vault(store, data_dir / "training" / "checkpoints")
-        self.models = ModelNames(registry, tuned, Deployments(store, registry, tuned), vault)
+        self.kept = KeptCheckpoints(store, self.folders)
+        self.models = ModelNames(registry, tuned, Deployments(store, registry, tuned), vault, self.kept)
         self.specs = Specs(datasets, registry, self.results, self.folders, evaluators, self.models)
 
     def create(self, owner: str, new: NewJob, *, idempotency_key: str | None = None, retry: bool = False) -> Job:

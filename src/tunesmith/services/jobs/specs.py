@@ -1,6 +1,5 @@
 """From a job's row to the spec that its worker runs: names become folders here, and a client's paths are refused."""
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,30 +14,17 @@ from tunesmith.grading.projects import manifest
 from tunesmith.grading.projects.manifest import PROJECT
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.evaluators import PREFIX, Evaluators
+from tunesmith.services.jobs.folders import Folders
 from tunesmith.services.jobs.job import Job, NewJob
 from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.model_names import ModelNames, located
 from tunesmith.services.registry import EMBEDDED, Registry
-from tunesmith.services.run_folder import RunFolder
 from tunesmith.spec import AnySpec, build_spec
 
 OURS = ("dataset", "evaluation_dataset", "output_dir")
 """Settings of a spec that a job on a server has elsewhere."""
 LIMITS = ("managed", "extended")
-
-
-@dataclass(frozen=True, slots=True)
-class Folders:
-    """Where jobs keep their files: ``<root>/<id>/run`` is the run folder."""
-
-    root: Path
-
-    def of(self, job_id: str) -> Path:
-        return self.root / job_id
-
-    def run(self, job_id: str) -> RunFolder:
-        return RunFolder(self.of(job_id) / "run")
 
 
 class Specs:

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from tunesmith.services.jobs.specs import Folders
+from tunesmith.services.jobs.folders import Folders
 
 LOCK = "worker.lock"
 LOG = "worker.log"

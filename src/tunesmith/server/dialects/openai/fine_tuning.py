@@ -77,14 +77,17 @@ def events(
 def checkpoints(
     request: Request, owner: Owner, job_id: str, after: str | None = None, limit: listing.Limit = 10
 ) -> Mapping[str, Any]:
-    """Those whose weights can be used as a model: here the ones that the job ended with."""
-    own = _jobs(request).get(owner, our_id(job_id))
-    model = job_objects.result_of(_tuned(request), own)
-    lines = _jobs(request).metrics(owner, own.id)[-1:] if model is not None else []
+    """Those that can be used as a model, newest first: the weights that the job ended with, and what it keeps."""
+    jobs = _jobs(request)
+    own = jobs.get(owner, our_id(job_id))
+    lines = {int(line["step"]): line for line in jobs.metrics(owner, own.id)}
+    models = {kept.step: kept.name for kept in jobs.kept.of(own) if kept.step in lines}
+    if (result := job_objects.result_of(_tuned(request), own)) is not None and lines:
+        models = {max(lines): result} | {step: name for step, name in models.items() if step < max(lines)}
     return listing.page(
-        lines,
-        lambda line: job_objects.checkpoint_id(own, line),
-        lambda line: job_objects.checkpoint_body(own, str(model), line),
+        list(models),
+        lambda step: job_objects.checkpoint_id(own, step),
+        lambda step: job_objects.checkpoint_body(own, models[step], lines[step]),
         after,
         limit,
     )

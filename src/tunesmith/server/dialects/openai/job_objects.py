@@ -142,15 +142,15 @@ def named(metrics: Metrics) -> dict[str, float]:
     return {NAMES[name]: value for name, value in metrics.items() if name in NAMES}
 
 
-def checkpoint_id(job: Job, metrics: Metrics) -> str:
-    return f"ftckpt-{job.id.removeprefix('job-')}-{int(metrics['step'])}"
+def checkpoint_id(job: Job, step: int) -> str:
+    return f"ftckpt-{job.id.removeprefix('job-')}-{step}"
 
 
 def checkpoint_body(job: Job, model: str, metrics: Metrics) -> dict[str, Any]:
-    """``fine_tuning.job.checkpoint`` of the weights that a job ended with."""
+    """``fine_tuning.job.checkpoint`` of a step whose weights are the model of that name."""
     step = int(metrics["step"])
     return {
-        "id": checkpoint_id(job, metrics),
+        "id": checkpoint_id(job, step),
         "object": "fine_tuning.job.checkpoint",
         "created_at": seconds(job.ended_at or job.updated_at),
         "fine_tuned_model_checkpoint": model,
