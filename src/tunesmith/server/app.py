@@ -92,10 +92,11 @@ def create_app(settings: ServerSettings) -> FastAPI:
 
 def _include_dialects(app: FastAPI) -> None:
     """The routes of each wire."""
+    # In this order, because each route is tried until one fits: what is asked most often comes first.
     app.include_router(tinker.router)
+    app.include_router(tunesmith.router)
     app.include_router(fireworks.router)
     app.include_router(openai.router)
-    app.include_router(tunesmith.router)
     app.state.name_rules = (weights_by_name,)
 
 
@@ -107,7 +108,7 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     await state.sessions.start()
     state.monitoring.watch(state.sessions.status)
     settings = state.settings
-    workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url)
+    workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url, settings.to_workers())
     if state.mirror is not None:
         await state.mirror.start()
         state.monitoring.watch_artefacts(lambda: state.mirror.waiting)
