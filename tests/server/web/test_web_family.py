@@ -4,9 +4,12 @@ import json
 
 import pytest
 from server.web.conftest import write_metrics
+from services.made_runs import decode, group, judged
 
-from tunesmith.core.types import Change, Finding
+from tunesmith.core.types import Change, Finding, Group
 from tunesmith.services.card import build_card
+from tunesmith.services.errands import Errand
+from tunesmith.services.regrade import regrade
 from tunesmith.spec import RftSpec
 
 AT = "/fine-tuning/reinforcement/carry"
@@ -53,6 +56,20 @@ def test_the_change_of_a_finding_is_one_press(app, get, post, run):
 def test_what_cannot_be_forked_is_said(post, run, fields, said):
     answer = post(f"{AT}/fork", **fields)
     assert answer.status_code >= 400 and said in answer.text
+
+
+def test_another_grader_looks_at_the_same_attempts(app, ask, get, post, run):
+    """Two of four attempts passed; all have the answer in them, so the other grader lets all pass."""
+    assert "Regrade" in get(AT).text
+    groups = [Group(f"p{i}", {"ground_truth": "reply"}, group("p", [0.0, 1.0]).rollouts) for i in range(2)]
+    run.write_rollouts("step", 1, groups, judged(groups), decode)
+    refused = post(f"{AT}/regrade", evaluator="/etc/passwd::grade", set="step")
+    assert refused.status_code >= 400
+    errand = Errand("e", "ann", "regrade", "done", regrade(run, ["contains"]).as_dict())
+    app.state.errands._found["e"] = errand
+    page = get(f"{AT}/regrade?errand=e").text
+    for shown in ("0.5 → 1", "100% → 0%", "Changed sides", "4 attempts"):
+        assert shown in page, page
 
 
 def test_the_card_in_every_form(get, run):

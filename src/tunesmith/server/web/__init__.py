@@ -18,6 +18,7 @@ from tunesmith.server.web import (
     keys_page,
     login_page,
     models_page,
+    regrade_page,
     rollouts_page,
 )
 from tunesmith.server.web.pages import new_router
@@ -29,6 +30,7 @@ PAGES = (
     rollouts_page,
     card_page,
     fork_page,
+    regrade_page,
     job_actions,
     compare_page,
     create_pages,
