@@ -2,10 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from tunesmith.core import durable
@@ -56,7 +57,7 @@ def start(spec: AnySpec, watcher: Watcher = SILENT, secrets: Mapping[str, str] |
     run = RunFolder(folder)
     if (folder / "state.json").exists():
         run.create({}, spec.kind)  # refuses with the mend
-    return asyncio.run(_guarded(run, spec, watcher, secrets or {}, resumed=False))
+    return asyncio.run(guarded(run, spec.report_to, partial(_work, run, spec, watcher, secrets or {}, False)))
 
 
 def resume(run: RunFolder, watcher: Watcher = SILENT, secrets: Mapping[str, str] | None = None) -> RunFolder:
@@ -64,17 +65,16 @@ def resume(run: RunFolder, watcher: Watcher = SILENT, secrets: Mapping[str, str]
     state = run.state()
     if state.state in ("COMPLETED", "EARLY_STOPPED") and run.card():  # the card is written last
         raise Conflict(str(run.path), f"is {state.state}: there is nothing to resume", "Start a new run from its spec")
-    return asyncio.run(_guarded(run, build_spec(run.spec()), watcher, secrets or {}, resumed=True))
+    spec = build_spec(run.spec())
+    return asyncio.run(guarded(run, spec.report_to, partial(_work, run, spec, watcher, secrets or {}, True)))
 
 
-async def _guarded(
-    run: RunFolder, spec: AnySpec, watcher: Watcher, secrets: Mapping[str, str], resumed: bool
-) -> RunFolder:
-    """Whatever ends the job, its state says so and why; trackers are told last."""
-    check_installed(spec.report_to)
+async def guarded(run: RunFolder, report_to: Sequence[str], work: Callable[[ExitStack], Awaitable[None]]) -> RunFolder:
+    """Whatever ends the job, its state says so and why; trackers, which the work opens, are told last."""
+    check_installed(report_to)
     with ExitStack() as trackers:
         try:
-            await _work(run, spec, watcher, secrets, resumed, trackers)
+            await work(trackers)
         except asyncio.CancelledError:
             _record(run, "PAUSED", "interrupted by the user")
             raise
