@@ -58,7 +58,7 @@ async def create(request: Request, owner: Owner, account: str) -> Mapping[str, A
     body = await read(request, Create)
     wanted = own_id("evaluationJobId", id_in("evaluationJobId", owner, COLLECTION, body.evaluation_job_id), "eval")
     asked = Evaluation.model_validate(body.evaluation_job)
-    if id_in("evaluator", owner, "evaluators", asked.evaluator) != DUMMY:
+    if asked.evaluator.rpartition("/")[2] != DUMMY:
         return await asyncio.to_thread(_create, request, owner, asked, wanted)
     kept = {name: body.evaluation_job[name] for name in KEPT if body.evaluation_job.get(name) is not None}
     with taken():
