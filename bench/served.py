@@ -25,6 +25,7 @@ class Served:
     key: str
     group: int
     """Id of its process group."""
+    data_dir: Path
 
     def memory_mb(self) -> float:
         """Memory of all its processes, what they share counted once."""
@@ -68,19 +69,19 @@ def served() -> Iterator[Served]:
                 start_new_session=True,
             )
         try:
-            yield _when_ready(log, process)
+            yield _when_ready(log, process, Path(folder, "data"))
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
-def _when_ready(log: Path, process: "subprocess.Popen[bytes]") -> Served:
+def _when_ready(log: Path, process: "subprocess.Popen[bytes]", data_dir: Path) -> Served:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
         said = log.read_text("utf-8")
         address, key = re.search(r"serves on (http://\S+:\d+),", said), re.search(r"TINKER_API_KEY=(\S+)", said)
         if address and key and _healthy(address[1]):
-            return Served(address[1], key[1], process.pid)
+            return Served(address[1], key[1], process.pid, data_dir)
         time.sleep(0.1)
     raise SystemExit(f"the server did not start:\n{log.read_text('utf-8')}")
 

@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 from urllib.request import Request, urlopen
 
-from bench import machine
+from bench import machine, workload
 from bench.fuzz import fuzz
 from bench.results import write_part
 from bench.serve import Line, Memory, side_of, turn_of
@@ -26,6 +26,9 @@ from bench.served import Served, served
 ROOT = Path(__file__).resolve().parents[1]
 CLIENTS, P99_TARGET_MS, GROWTH_TARGET = 200, 250.0, 0.1
 STREAMS, EACH, SHARE_TARGET = 32, 4, 0.9
+PROMPT, TOKENS = [11, 12, 13, 14, 15, 16], 160
+STREAMED = "bench/streamed"
+"""A model that never ends by itself, so that all of a stream's tokens count."""
 FUZZ_TARGET = 20_000
 ROWS = 400
 
@@ -118,7 +121,12 @@ def load_lines(server: Served, minutes: float) -> list[Line]:
 
 def stream_line(server: Served, rounds: int) -> Line:
     """The same completions streamed by the server and sampled in process, in turns."""
-    settings = json.dumps({"count": STREAMS, "each": EACH})
+    model = server.data_dir.parent / "model"
+    workload.write_model(model, end=workload.UNREACHABLE)
+    add = [str(Path(sys.executable).with_name("tunesmith")), "models", "add", STREAMED, str(model)]
+    subprocess.run([*add, "--data-dir", str(server.data_dir)], check=True, stdout=subprocess.DEVNULL)
+    asked = {"model": STREAMED, "prompt": PROMPT, "max_tokens": TOKENS}
+    settings = json.dumps({"asked": asked, "folder": str(model), "count": STREAMS, "each": EACH})
     outside = [sys.executable, str(ROOT / "bench" / "soak_clients.py"), "streams", settings]
     inside = [sys.executable, "-m", "bench.soak_inside", settings]
     sides = [side_of(command, environment(server)) for command in (outside, inside)]
@@ -131,7 +139,7 @@ def stream_line(server: Served, rounds: int) -> Line:
         f"{streamed:,.0f} tokens/s, {streamed / bare:.0%} of the bare engine's {bare:,.0f}",
         f"at least {SHARE_TARGET:.0%}",
         streamed >= SHARE_TARGET * bare,
-        f"medians of {rounds} rounds in turns; server, engine and clients share the machine's cores",
+        f"medians of {rounds} rounds in turns, {TOKENS} tokens each, 3M parameters; all share the machine's cores",
     )
 
 

@@ -22,7 +22,6 @@ URL, HEADERS = os.environ["TUNESMITH_URL"], {"x-api-key": os.environ["TUNESMITH_
 ROW = b'{"messages": [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}]}\n'
 PAUSE_S = (0.5, 1.5)
 """What a client waits between two requests, as one that watches a job does."""
-PROMPT, MAX_TOKENS = [11, 12, 13, 14, 15, 16], 160
 
 
 @dataclass(slots=True)
@@ -55,13 +54,22 @@ def actions(job: str) -> dict[str, tuple[int, Callable[[httpx2.AsyncClient, int]
     def remove(client: httpx2.AsyncClient, number: int) -> Awaitable[httpx2.Response]:
         return client.delete(f"/api/v1/datasets/soak-{number}")
 
+    last: dict[int, int] = {}
+
+    async def metrics(client: httpx2.AsyncClient, number: int) -> httpx2.Response:
+        """Those since this client's last look."""
+        answer = await client.get(f"/api/v1/jobs/{job}/metrics", params={"after_step": last.get(number, 0)})
+        if items := answer.json().get("items"):
+            last[number] = items[-1]["step"]
+        return answer
+
     def session(client: httpx2.AsyncClient, _: int) -> Awaitable[httpx2.Response]:
         return client.post("/api/v1/create_session", json={"tags": ["soak"], "sdk_version": "1"})
 
     return {
         "a job": (20, get(f"/api/v1/jobs/{job}")),
         "its events": (10, get(f"/api/v1/jobs/{job}/events?limit=20")),
-        "its metrics": (10, get(f"/api/v1/jobs/{job}/metrics?after_step=0")),
+        "its metrics": (10, metrics),
         "jobs": (10, get("/api/v1/jobs?limit=20")),
         "OpenAI's jobs": (10, get("/v1/fine_tuning/jobs?limit=20")),
         "models": (10, get("/v1/models")),
@@ -113,7 +121,7 @@ def _share(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-async def streams(count: int, each: int) -> None:
+async def streams(asked: dict[str, Any], count: int, each: int, **_: Any) -> None:
     """So many streams, each of which reads several completions one after the other; tokens per second in every round.
 
     A line is read from standard input before each round, as its turn.
@@ -122,7 +130,7 @@ async def streams(count: int, each: int) -> None:
     async with httpx2.AsyncClient(base_url=URL, headers=HEADERS, timeout=300, limits=limits) as client:
 
         async def one(first_seed: int) -> int:
-            return sum([await _completion(client, first_seed + number) for number in range(each)])
+            return sum([await _completion(client, {**asked, "seed": first_seed + number}) for number in range(each)])
 
         await asyncio.gather(*(one(each * stream) for stream in range(count)))
         print("ready", flush=True)
@@ -132,9 +140,8 @@ async def streams(count: int, each: int) -> None:
             print(tokens / (time.perf_counter() - began), flush=True)
 
 
-async def _completion(client: httpx2.AsyncClient, seed: int) -> int:
+async def _completion(client: httpx2.AsyncClient, asked: dict[str, Any]) -> int:
     """Tokens of one streamed completion. Only its last piece, which counts them, is read as more than bytes."""
-    asked = {"model": "tunesmith/embedded", "prompt": PROMPT, "max_tokens": MAX_TOKENS, "seed": seed}
     asked |= {"stream": True, "temperature": 1.0, "stream_options": {"include_usage": True}}
     tail = b""
     async with client.stream("POST", "/v1/completions", json=asked) as answer:

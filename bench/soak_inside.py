@@ -7,20 +7,18 @@ import time
 
 import numpy as np
 
-from bench.soak_clients import MAX_TOKENS, PROMPT
 from tunesmith.core.ports import Sampler
-from tunesmith.core.types import SamplingParams
+from tunesmith.core.types import Ints, SamplingParams
 from tunesmith.services.serve_local import open_tuned
 
 
-async def main(sampler: Sampler, count: int, each: int) -> None:
+async def main(sampler: Sampler, prompt: Ints, max_tokens: int, count: int, each: int) -> None:
     """A line is read from standard input before each round, as its turn."""
-    prompt = np.asarray(PROMPT, np.int32)
 
     async def one(first_seed: int) -> int:
         tokens = 0
         for number in range(each):
-            params = SamplingParams(max_tokens=MAX_TOKENS, temperature=1.0, seed=first_seed + number)
+            params = SamplingParams(max_tokens=max_tokens, temperature=1.0, seed=first_seed + number)
             [completion] = await sampler.sample(prompt, params, 1)
             tokens += len(completion.tokens)
         return tokens
@@ -34,4 +32,6 @@ async def main(sampler: Sampler, count: int, each: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(open_tuned("embedded").sampler, **json.loads(sys.argv[1])))
+    given = json.loads(sys.argv[1])
+    prompt, most = np.asarray(given["asked"]["prompt"], np.int32), given["asked"]["max_tokens"]
+    asyncio.run(main(open_tuned(given["folder"]).sampler, prompt, most, given["count"], given["each"]))

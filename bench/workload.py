@@ -58,7 +58,7 @@ def cases(steps: int) -> list[Case]:
 
 def write(case: Case, folder: Path) -> None:
     """``folder/model`` and ``folder/data.jsonl`` in the form of a Tunesmith dataset."""
-    _write_model(folder / "model", end=UNREACHABLE if case.kind == "rft" else END)
+    write_model(folder / "model", end=UNREACHABLE if case.kind == "rft" else END)
     lines = (json.dumps(row) for row in _rows(case))
     (folder / "data.jsonl").write_text("\n".join(lines) + "\n")
 
@@ -68,7 +68,7 @@ def reward(text: str) -> float:
     return sum(c.islower() for c in text) / max(1, len(text))
 
 
-def _write_model(folder: Path, end: int) -> None:
+def write_model(folder: Path, end: int) -> None:
     import torch
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM

@@ -13,6 +13,8 @@ EXAMPLES = {
     "dpo": "tunesmith dpo create --dataset pairs.jsonl --dpo-beta 0.1",
 }
 FILES = ("dataset", "evaluation_dataset")
+ORIGINS = {"given": "file", "goal": "goal", "default": "default"}
+"""Where the server says that a setting comes from -> what that is here, flags aside."""
 EMBEDDED = "embedded"
 """The embedded model, as ``run`` names it."""
 Name = Annotated[str | None, typer.Option(help="Of the job, unique for its kind; default its id.")]
@@ -49,7 +51,7 @@ def create(
     given = {"name": name, "output_model": output_model}
     body |= {"kind": kind, **{field: value for field, value in given.items() if value is not None}}
     if dry_run:
-        _show_plan(client.post("/jobs/plan", body), flags, as_json)
+        _show_plan(client, body, flags, as_json)
         return
     show_created(client, client.post("/jobs", body), follow, as_json)
 
@@ -74,21 +76,27 @@ def show_created(client: Any, job: Any, follow: bool, as_json: bool) -> None:
 def _settings(kind: str, given: dict[str, Any]) -> dict[str, Any]:
     """Those that were given, checked here first: a slip costs no upload."""
     checked = build_spec(given, kind).model_dump()
-    settings = {name: checked[name] for name in given if name != "kind"}
+    settings = {name: given[name] if name == "goal" else checked[name] for name in given if name != "kind"}
     if settings.get("base_model") == EMBEDDED:
         del settings["base_model"]
     return settings
 
 
-def _show_plan(plan: Any, flags: dict[str, Any], as_json: bool) -> None:
-    from tunesmith.cli.output import print_fields, print_json, say
+def _show_plan(client: Any, body: dict[str, Any], flags: dict[str, Any], as_json: bool) -> None:
+    """Settings and counts at once, then time and memory when the server has tried a few steps."""
+    from tunesmith.cli.errands import answer_of
+    from tunesmith.cli.output import print_fields, print_json, say, show_settings
+    from tunesmith.cli.plan import fields_of
 
+    plan = client.post("/jobs/plan?rehearse=true&wait_s=0", body)
     for warning in plan["warnings"]:
         say(f"  warning: {warning}", fg="yellow")
+    if not as_json:
+        origins = {name: "flag" if name in flags else ORIGINS[origin] for name, origin in plan["origins"].items()}
+        show_settings(plan["spec"], origins)
+        print_fields({name: plan[name] for name in ("rows", "held_out", "steps", "rollouts")})
+    found = answer_of(client, plan["rehearsal"], "rehearsing a few steps")
     if as_json:
-        print_json(plan)
-        return
-    for name, value in plan["spec"].items():
-        origin = "flag" if name in flags else "file" if plan["origins"][name] == "given" else "default"
-        typer.echo(f"{name:<30}{value!s:<40}{origin}")
-    print_fields({name: plan[name] for name in ("rows", "steps", "rollouts")})
+        print_json({**plan, "rehearsal": found})
+    else:
+        print_fields(fields_of(found))

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from tunesmith.cli.references import AsJson
 from tunesmith.cli.serve import HOME, DatabaseUrl, DataDir
 
 
@@ -16,6 +17,7 @@ def dashboard(
     url: Annotated[str, typer.Option(help="Address of the server, for the link.")] = "http://127.0.0.1:8000",
     data_dir: DataDir = HOME,
     database_url: DatabaseUrl = "",
+    json: AsJson = False,
 ) -> None:
     """A link that opens the web page of a running server.
 
@@ -23,13 +25,17 @@ def dashboard(
 
     Example: tunesmith dashboard
     """
-    from tunesmith.cli.output import say
+    from tunesmith.cli.output import print_json, say
     from tunesmith.services.keys import check_owner
     from tunesmith.services.logins import Logins, login_address
     from tunesmith.services.store import file_url, open_store
 
     check_owner(owner)
     store = open_store(database_url or file_url(data_dir.expanduser().resolve()))
-    say("opens once, within ten minutes:")
-    typer.echo(login_address(url, Logins(store).new_link(owner)))
+    link = login_address(url, Logins(store).new_link(owner))
     store.close()
+    if json:
+        print_json({"url": link})
+        return
+    say("opens once, within ten minutes:")
+    typer.echo(link)

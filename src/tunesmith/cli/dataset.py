@@ -6,17 +6,16 @@ from typing import Annotated
 
 import typer
 
+from tunesmith.cli.nouns import add_group
+from tunesmith.cli.output import print_json
+from tunesmith.cli.references import AsJson
+
 File = Annotated[Path, typer.Argument(help="JSONL file.")]
 Kind = Annotated[str, typer.Option(help="What it is for: sft, dpo or rft.")]
 
 
 def add_to(app: typer.Typer, name: str) -> None:
-    from tunesmith.cli.main import COMMANDS
-
-    group = typer.Typer(help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
-    group.command("check")(check)
-    group.command("preview")(preview)
-    app.add_typer(group, name=name)
+    add_group(app, name, check, preview)
 
 
 def check(
@@ -28,15 +27,13 @@ def check(
 
     Example: tunesmith dataset check rows.jsonl --kind rft
     """
-    import json as json_text
-
     from tunesmith.data import check_file
 
     report = check_file(file, kind)
     if json:
         problems = [asdict(p) for p in report.problems]
         found = {"file": str(file), "kind": kind, "ok": not problems, **asdict(report.counts)}
-        typer.echo(json_text.dumps({**found, "problem_list": problems, "notes": list(report.notes)}))
+        print_json({**found, "problem_list": problems, "notes": list(report.notes)})
     else:
         for problem in report.problems:
             typer.echo(str(problem))
@@ -52,6 +49,7 @@ def preview(
     kind: Kind,
     base_model: Annotated[str, typer.Option(help="Model whose template and tokenizer render the rows.")] = "embedded",
     rows: Annotated[int, typer.Option(help="Rows to show.")] = 3,
+    json: AsJson = False,
 ) -> None:
     """Show rows as the model reads them; what is trained is green.
 
@@ -62,6 +60,10 @@ def preview(
     from tunesmith.services.names import base_model as folder_of
 
     renderer = load_renderer(folder_of(base_model))
+    if json:
+        items = [asdict(row) for row in previews.preview(file, kind, renderer, rows)]
+        print_json({"items": items, "notes": list(renderer.notes)})
+        return
     for row in previews.preview(file, kind, renderer, rows):
         label = f" {row.label}" if row.label else ""
         typer.secho(f"── line {row.line}{label}, {row.num_tokens} tokens", bold=True)

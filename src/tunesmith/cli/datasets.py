@@ -5,20 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
+from tunesmith.cli.client import client_of
+from tunesmith.cli.nouns import add_group, discard, fetch, find, listed, show_list
+from tunesmith.cli.output import print_fields, print_json
 from tunesmith.cli.references import AsJson, Url, Yes
+from tunesmith.core.errors import NotFound
 
 Dataset = Annotated[str, typer.Argument(help="Id of the dataset, its beginning, or @latest.")]
 Kind = Annotated[str, typer.Option(help="What it is for: sft, dpo or rft.")]
 
 
 def add_to(app: typer.Typer, name: str) -> None:
-    from tunesmith.cli.main import COMMANDS
-
-    group = typer.Typer(help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
-    group.command("list")(list_datasets)
-    for verb in (upload, get, check, download, delete):
-        group.command(verb.__name__)(verb)
-    app.add_typer(group, name=name)
+    add_group(app, name, list_datasets, upload, get, check, download, delete)
 
 
 def list_datasets(
@@ -30,16 +28,9 @@ def list_datasets(
 
     Example: tunesmith datasets list
     """
-    from tunesmith.cli.client import client_of
-    from tunesmith.cli.output import minute, print_json, print_table
-
-    found = client_of(url).get("/datasets", limit=limit)["items"]
-    if json:
-        print_json(found)
-        return
-    rows = [{**one, "created": minute(one["created_at"]), "rows": (one["verdict"] or {}).get("rows")} for one in found]
     headings = {"id": "id", "kind": "kind", "state": "state", "rows": "rows", "bytes": "num_bytes"}
-    print_table(rows, headings | {"created": "created", "name": "display_name"})
+    headings |= {"created": "created", "name": "display_name"}
+    show_list(listed("datasets", url, limit), json, headings, lambda one: {**one, "rows": _rows(one)})
 
 
 def upload(
@@ -53,10 +44,7 @@ def upload(
 
     Example: tunesmith datasets upload rows.jsonl --kind rft --name sums
     """
-    from tunesmith.cli.client import client_of
-    from tunesmith.cli.output import print_json
     from tunesmith.cli.upload import id_of, send_dataset
-    from tunesmith.core.errors import NotFound
 
     if not file.is_file():
         raise NotFound(str(file), "no such file", "Give a JSONL file")
@@ -72,15 +60,12 @@ def get(dataset: Dataset, url: Url = None, json: AsJson = False) -> None:
 
     Example: tunesmith datasets get @latest
     """
-    from tunesmith.cli.output import print_fields, print_json
-
-    client, path = _found(dataset, url)
-    found = client.get(path)
+    found = find("datasets", dataset, url).get()
     if json:
         print_json(found)
         return
     names = ("id", "display_name", "kind", "state", "num_bytes", "created_at")
-    print_fields({name: found[name] for name in names} | {"rows": (found["verdict"] or {}).get("rows")})
+    print_fields({name: found[name] for name in names} | {"rows": _rows(found)})
     _show_problems(found["verdict"] or {})
 
 
@@ -89,10 +74,7 @@ def check(dataset: Dataset, kind: Kind, url: Url = None, json: AsJson = False) -
 
     Example: tunesmith datasets check @latest --kind sft
     """
-    from tunesmith.cli.output import print_json
-
-    client, path = _found(dataset, url)
-    verdict = client.get(f"{path}/check", kind=kind)
+    verdict = find("datasets", dataset, url).get("/check", kind=kind)
     if json:
         print_json(verdict)
     else:
@@ -106,38 +88,27 @@ def download(
     dataset: Dataset,
     output: Annotated[Path | None, typer.Option(help="File; default <id>.jsonl.")] = None,
     url: Url = None,
+    json: AsJson = False,
 ) -> None:
     """Fetch a dataset as it was uploaded.
 
     Example: tunesmith datasets download @latest --output rows.jsonl
     """
-    client, path = _found(dataset, url)
-    file = output or Path(f"{path.rpartition('/')[2]}.jsonl")
-    client.download(f"{path}/content", file)
-    typer.echo(file)
+    found = find("datasets", dataset, url)
+    fetch(found, "/content", output or Path(f"{found.name}.jsonl"), json)
 
 
-def delete(dataset: Dataset, yes: Yes = False, url: Url = None) -> None:
+def delete(dataset: Dataset, yes: Yes = False, url: Url = None, json: AsJson = False) -> None:
     """Remove a dataset that no job uses.
 
     Example: tunesmith datasets delete old-rows --yes
     """
-    from tunesmith.cli.output import confirm, say
-
-    client, path = _found(dataset, url)
-    name = path.rpartition("/")[2]
-    confirm(f"Delete dataset {name}?", yes)
-    client.delete(path)
-    say(f"{name} is deleted")
+    found = find("datasets", dataset, url)
+    discard(found, f"Delete dataset {found.name}?", yes, json)
 
 
-def _found(dataset: str, url: str | None) -> tuple[Any, str]:
-    """(client, address of the dataset)."""
-    from tunesmith.cli.client import client_of, path_of
-    from tunesmith.cli.references import one_of
-
-    client = client_of(url)
-    return client, path_of("datasets", one_of(client, "datasets", dataset))
+def _rows(dataset: Any) -> int | None:
+    return (dataset["verdict"] or {}).get("rows")
 
 
 def _show_problems(verdict: dict[str, Any]) -> None:

@@ -5,41 +5,40 @@ from typing import Annotated
 
 import typer
 
+from tunesmith.cli.nouns import add_group
+from tunesmith.cli.output import print_json, say, tell
+from tunesmith.cli.references import AsJson
 from tunesmith.cli.serve import HOME, DatabaseUrl, DataDir
 
 
 def add_to(app: typer.Typer, name: str) -> None:
-    from tunesmith.cli.main import COMMANDS
-
-    group = typer.Typer(help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
-    for command in (current, upgrade, backup, restore):
-        group.command(command.__name__)(command)
-    app.add_typer(group, name=name)
+    add_group(app, name, current, upgrade, backup, restore)
 
 
-def current(data_dir: DataDir = HOME, database_url: DatabaseUrl = "") -> None:
+def current(data_dir: DataDir = HOME, database_url: DatabaseUrl = "", json: AsJson = False) -> None:
     """Print the revision of the database, and say which one this release wants.
 
     Example: tunesmith db current
     """
-    from tunesmith.cli.output import say
     from tunesmith.services import migrations
     from tunesmith.services.store import open_engine, refused
 
     engine = open_engine(_url(data_dir, database_url))
     with refused(engine):
         found = migrations.standing(engine)
+    if json:
+        print_json({"revision": found.revision, "wanted": found.wanted})
+        return
     if found.revision != found.wanted:
         say(f"this release wants {found.wanted}; the server upgrades on start, and so does: tunesmith db upgrade")
     typer.echo(found.revision or "none")
 
 
-def upgrade(data_dir: DataDir = HOME, database_url: DatabaseUrl = "") -> None:
+def upgrade(data_dir: DataDir = HOME, database_url: DatabaseUrl = "", json: AsJson = False) -> None:
     """Bring the database to the tables of this release.
 
     Example: tunesmith db upgrade --data-dir ./data
     """
-    from tunesmith.cli.output import say
     from tunesmith.services import migrations
     from tunesmith.services.store import open_engine, refused
 
@@ -47,41 +46,43 @@ def upgrade(data_dir: DataDir = HOME, database_url: DatabaseUrl = "") -> None:
     with refused(engine):
         before = migrations.upgrade(engine)
     if before.revision == before.wanted:
-        say(f"the database is at {before.wanted} already")
+        said = f"the database is at {before.wanted} already"
     else:
-        say(f"the database was at {before.revision or 'none'}, and is at {before.wanted} now")
+        said = f"the database was at {before.revision or 'none'}, and is at {before.wanted} now"
+    tell({"before": before.revision, "revision": before.wanted}, said, json)
 
 
 def backup(
     to: Annotated[Path, typer.Argument(help="File to write; it must not be there yet.")],
     data_dir: DataDir = HOME,
     database_url: DatabaseUrl = "",
+    json: AsJson = False,
 ) -> None:
     """Copy the database into one file, beside a server that runs.
 
     Example: tunesmith db backup ./backups/monday.db
     """
-    from tunesmith.cli.output import say
     from tunesmith.services import backup as backups
 
     rows = backups.backup(_url(data_dir, database_url), to.expanduser())
-    say(f"{rows:,} rows are in {to}; the files of the data directory are copied after it, not before")
+    said = f"{rows:,} rows are in {to}; the files of the data directory are copied after it, not before"
+    tell({"file": str(to), "rows": rows}, said, json)
 
 
 def restore(
     back_up: Annotated[Path, typer.Argument(help="File that `db backup` wrote.")],
     data_dir: DataDir = HOME,
     database_url: DatabaseUrl = "",
+    json: AsJson = False,
 ) -> None:
     """Fill an empty database from a back-up, of this release or an earlier one; PostgreSQL from SQLite too.
 
     Example: tunesmith db restore ./backups/monday.db --data-dir ./data
     """
-    from tunesmith.cli.output import say
     from tunesmith.services import backup as backups
 
     rows = backups.restore(_url(data_dir, database_url), back_up.expanduser())
-    say(f"{rows:,} rows are back")
+    tell({"rows": rows}, f"{rows:,} rows are back", json)
 
 
 def _url(data_dir: Path, database_url: str) -> str:

@@ -1,22 +1,18 @@
 """``tunesmith deployments``: names under which the server answers for a model, which can change behind them."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from tunesmith.cli.client import client_of
+from tunesmith.cli.nouns import Thing, add_group, discard, find, listed, show, show_list
 from tunesmith.cli.references import AsJson, Url, Yes
 
 Deployment = Annotated[str, typer.Argument(help="Id of the deployment, its beginning, or @latest.")]
 
 
 def add_to(app: typer.Typer, name: str) -> None:
-    from tunesmith.cli.main import COMMANDS
-
-    group = typer.Typer(help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
-    group.command("list")(list_deployments)
-    for verb in (create, get, scale, load, unload, delete):
-        group.command(verb.__name__)(verb)
-    app.add_typer(group, name=name)
+    add_group(app, name, list_deployments, create, get, scale, load, unload, delete)
 
 
 def list_deployments(url: Url = None, json: AsJson = False) -> None:
@@ -24,16 +20,8 @@ def list_deployments(url: Url = None, json: AsJson = False) -> None:
 
     Example: tunesmith deployments list
     """
-    from tunesmith.cli.client import client_of
-    from tunesmith.cli.output import minute, print_json, print_table
-    from tunesmith.cli.references import MOST
-
-    found = client_of(url).get("/deployments", limit=MOST)["items"]
-    if json:
-        print_json(found)
-        return
-    rows = [{**one, "loaded": ", ".join(one["loaded"]), "created": minute(one["created_at"])} for one in found]
-    print_table(rows, {"id": "id", "model": "model", "loaded": "loaded", "replicas": "replicas", "created": "created"})
+    headings = {"id": "id", "model": "model", "loaded": "loaded", "replicas": "replicas", "created": "created"}
+    show_list(listed("deployments", url), json, headings, lambda one: {**one, "loaded": ", ".join(one["loaded"])})
 
 
 def create(
@@ -46,8 +34,6 @@ def create(
 
     Example: tunesmith deployments create tunesmith/embedded sums-live
     """
-    from tunesmith.cli.client import client_of
-
     _show(client_of(url).post("/deployments", {"id": name, "model": model}), json)
 
 
@@ -56,8 +42,7 @@ def get(deployment: Deployment, url: Url = None, json: AsJson = False) -> None:
 
     Example: tunesmith deployments get sums-live
     """
-    client, path = _found(deployment, url)
-    _show(client.get(path), json)
+    _show(find("deployments", deployment, url).get(), json)
 
 
 def scale(
@@ -70,8 +55,7 @@ def scale(
 
     Example: tunesmith deployments scale sums-live 0
     """
-    client, path = _found(deployment, url)
-    _show(client.post(f"{path}/scale", {"replicas": replicas}), json)
+    _show(find("deployments", deployment, url).post("/scale", {"replicas": replicas}), json)
 
 
 def load(
@@ -85,8 +69,7 @@ def load(
 
     Example: tunesmith deployments load sums-live sums --default
     """
-    client, path = _found(deployment, url)
-    _show(client.post(f"{path}/load", {"model": model, "default": default}), json)
+    _show(find("deployments", deployment, url).post("/load", {"model": model, "default": default}), json)
 
 
 def unload(
@@ -99,38 +82,19 @@ def unload(
 
     Example: tunesmith deployments unload sums-live sums
     """
-    client, path = _found(deployment, url)
-    _show(client.post(f"{path}/unload", {"model": model}), json)
+    _show(find("deployments", deployment, url).post("/unload", {"model": model}), json)
 
 
-def delete(deployment: Deployment, yes: Yes = False, url: Url = None) -> None:
+def delete(deployment: Deployment, yes: Yes = False, url: Url = None, json: AsJson = False) -> None:
     """Close a name for good.
 
     Example: tunesmith deployments delete sums-live --yes
     """
-    from tunesmith.cli.output import confirm, say
-
-    client, path = _found(deployment, url)
-    name = path.rpartition("/")[2]
-    confirm(f"Delete deployment {name}?", yes)
-    client.delete(path)
-    say(f"{name} is deleted")
+    found = find("deployments", deployment, url)
+    discard(found, f"Delete deployment {found.name}?", yes, json)
 
 
-def _found(deployment: str, url: str | None) -> tuple[Any, str]:
-    """(client, address of the deployment)."""
-    from tunesmith.cli.client import client_of, path_of
-    from tunesmith.cli.references import one_of
-
-    client = client_of(url)
-    return client, path_of("deployments", one_of(client, "deployments", deployment))
-
-
-def _show(deployment: dict[str, Any], as_json: bool) -> None:
-    from tunesmith.cli.output import print_fields, print_json
-
-    if as_json:
-        print_json(deployment)
-        return
-    loaded = {"loaded": ", ".join(deployment["loaded"]), "chat with it": f"tunesmith chat {deployment['name']}"}
-    print_fields({name: deployment[name] for name in ("id", "model", "base_model", "replicas", "default")} | loaded)
+def _show(deployment: Thing, as_json: bool) -> None:
+    shown = {name: deployment[name] for name in ("id", "model", "base_model", "replicas", "default")}
+    shown |= {"loaded": ", ".join(deployment["loaded"]), "chat with it": f"tunesmith chat {deployment['name']}"}
+    show(deployment, as_json, shown)

@@ -4,18 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
+from tunesmith.cli.nouns import add_group
+
 
 def add_to(app: typer.Typer, name: str) -> None:
-    from tunesmith.cli.main import COMMANDS
-
-    group = typer.Typer(help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
-    group.command("test")(test)
-    group.callback()(_group)
-    app.add_typer(group, name=name)
-
-
-def _group() -> None:
-    """Keeps `test` a named command while it is the only one."""
+    add_group(app, name, test)
 
 
 def test(

@@ -1,23 +1,20 @@
 """``tunesmith evaluators``: uploaded evaluators of a server. A job names one by ``uploaded:<id>``, or by its file."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from tunesmith.cli.client import client_of
+from tunesmith.cli.nouns import add_group, discard, fetch, find, listed, show, show_list
+from tunesmith.cli.output import print_json
 from tunesmith.cli.references import AsJson, Url, Yes
 
 Evaluator = Annotated[str, typer.Argument(help="Id of the evaluator, its beginning, or @latest.")]
 
 
 def add_to(app: typer.Typer, name: str) -> None:
-    from tunesmith.cli.main import COMMANDS
-
-    group = typer.Typer(help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
-    group.command("list")(list_evaluators)
-    for verb in (upload, get, log, download, delete):
-        group.command(verb.__name__)(verb)
-    app.add_typer(group, name=name)
+    add_group(app, name, list_evaluators, upload, get, log, download, delete)
 
 
 def list_evaluators(url: Url = None, json: AsJson = False) -> None:
@@ -25,17 +22,8 @@ def list_evaluators(url: Url = None, json: AsJson = False) -> None:
 
     Example: tunesmith evaluators list
     """
-    from tunesmith.cli.client import client_of
-    from tunesmith.cli.output import minute, print_json, print_table
-    from tunesmith.cli.references import MOST
-
-    found = client_of(url).get("/evaluators", limit=MOST)["items"]
-    if json:
-        print_json(found)
-        return
-    rows = [{**one, "created": minute(one["created_at"])} for one in found]
-    headings = {"id": "id", "state": "state", "entry point": "entry_point", "created": "created"}
-    print_table(rows, headings | {"why": "reason"})
+    headings = {"id": "id", "state": "state", "entry point": "entry_point", "created": "created", "why": "reason"}
+    show_list(listed("evaluators", url), json, headings)
 
 
 def upload(
@@ -48,8 +36,6 @@ def upload(
 
     Example: tunesmith evaluators upload grader.py::grade --name sums
     """
-    from tunesmith.cli.client import client_of
-    from tunesmith.cli.output import print_json
     from tunesmith.cli.upload import send_evaluator
 
     made = send_evaluator(client_of(url), evaluator, name)
@@ -64,58 +50,42 @@ def get(evaluator: Evaluator, url: Url = None, json: AsJson = False) -> None:
 
     Example: tunesmith evaluators get @latest
     """
-    from tunesmith.cli.output import print_fields, print_json
-
-    client, path = _found(evaluator, url)
-    found = client.get(path)
-    if json:
-        print_json(found)
-    else:
-        print_fields({**found, "traits": ", ".join(f"{name} {value}" for name, value in found["traits"].items())})
+    found = find("evaluators", evaluator, url).get()
+    traits = ", ".join(f"{name} {value}" for name, value in found["traits"].items())
+    show(found, json, {**found, "traits": traits})
 
 
-def log(evaluator: Evaluator, url: Url = None) -> None:
+def log(evaluator: Evaluator, url: Url = None, json: AsJson = False) -> None:
     """Print what its build said.
 
     Example: tunesmith evaluators log @latest
     """
-    client, path = _found(evaluator, url)
-    with client.open("GET", f"{path}/log") as answer:
-        typer.echo(answer.read().decode("utf-8", "replace"), nl=False)
+    found = find("evaluators", evaluator, url)
+    with found.client.open("GET", f"{found.path}/log") as answer:
+        said = answer.read().decode("utf-8", "replace")
+    if json:
+        print_json({"id": found.name, "text": said})
+    else:
+        typer.echo(said, nl=False)
 
 
 def download(
     evaluator: Evaluator,
     output: Annotated[Path, typer.Option(help="File to write.")],
     url: Url = None,
+    json: AsJson = False,
 ) -> None:
     """Fetch an evaluator as it was uploaded.
 
     Example: tunesmith evaluators download @latest --output grader.py
     """
-    client, path = _found(evaluator, url)
-    client.download(f"{path}/source", output)
-    typer.echo(output)
+    fetch(find("evaluators", evaluator, url), "/source", output, json)
 
 
-def delete(evaluator: Evaluator, yes: Yes = False, url: Url = None) -> None:
+def delete(evaluator: Evaluator, yes: Yes = False, url: Url = None, json: AsJson = False) -> None:
     """Remove an evaluator that no job uses.
 
     Example: tunesmith evaluators delete sums --yes
     """
-    from tunesmith.cli.output import confirm, say
-
-    client, path = _found(evaluator, url)
-    name = path.rpartition("/")[2]
-    confirm(f"Delete evaluator {name}?", yes)
-    client.delete(path)
-    say(f"{name} is deleted")
-
-
-def _found(evaluator: str, url: str | None) -> tuple[Any, str]:
-    """(client, address of the evaluator)."""
-    from tunesmith.cli.client import client_of, path_of
-    from tunesmith.cli.references import one_of
-
-    client = client_of(url)
-    return client, path_of("evaluators", one_of(client, "evaluators", evaluator))
+    found = find("evaluators", evaluator, url)
+    discard(found, f"Delete evaluator {found.name}?", yes, json)

@@ -44,8 +44,17 @@ def show_job(job: Mapping[str, Any], as_json: bool) -> None:
         print_fields({name: next((form.format(metrics[key]) for key in keys if key in metrics), "")})
     print_fields({name: job[name] for name in ("created_at", "started_at", "ended_at")})
     print_fields({"settings": ", ".join(f"{name} {value}" for name, value in job["settings"].items())})
+    if job["origin"]:
+        print_fields({"fork of": f"{job['origin']['job']} {_parted(job['origin'])}"})
+    for fork in job["forks"]:
+        print_fields({"fork": f"{fork['id']} ({fork['name']}, {fork['state']}) {_parted(fork)}"})
     if job["model"]:
         print_fields({"chat with it": f"tunesmith chat {job['model']}"})
+
+
+def _parted(fork: Mapping[str, Any]) -> str:
+    at = f"at step {fork['step']}" if fork["step"] else "from the start"
+    return f"{at}: {', '.join(f'{name} {old} -> {new}' for name, (old, new) in fork['changed'].items())}"
 
 
 class _Seen:

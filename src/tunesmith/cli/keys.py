@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tunesmith.cli.nouns import add_group
+from tunesmith.cli.references import AsJson
 from tunesmith.cli.serve import HOME, DatabaseUrl, DataDir
 
 if TYPE_CHECKING:
@@ -12,13 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer, name: str) -> None:
-    from tunesmith.cli.main import COMMANDS
-
-    group = typer.Typer(help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
-    group.command("create")(create)
-    group.command("list")(list_keys)
-    group.command("revoke")(revoke)
-    app.add_typer(group, name=name)
+    add_group(app, name, create, list_keys, revoke)
 
 
 def create(
@@ -50,7 +46,7 @@ def create(
 def list_keys(
     data_dir: DataDir = HOME,
     database_url: DatabaseUrl = "",
-    json: Annotated[bool, typer.Option("--json", help="Print a list of objects as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """List keys: id, beginning, owner, name, when made, last used and revoked.
 
@@ -76,15 +72,18 @@ def revoke(
     key_id: Annotated[str, typer.Argument(help="Id of the key, as `keys list` shows it.")],
     data_dir: DataDir = HOME,
     database_url: DatabaseUrl = "",
+    json: AsJson = False,
 ) -> None:
     """Refuse a key from its next request on.
 
     Example: tunesmith keys revoke key-1a2b3c4d
     """
-    from tunesmith.cli.output import say
+    from dataclasses import asdict
+
+    from tunesmith.cli.output import tell
 
     info = _keys(data_dir, database_url).revoke(key_id)
-    say(f"{info.id} ({info.prefix}…) is revoked")
+    tell(asdict(info), f"{info.id} ({info.prefix}…) is revoked", json)
 
 
 def _keys(data_dir: Path, database_url: str) -> "Keys":

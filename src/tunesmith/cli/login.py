@@ -1,6 +1,6 @@
 """``tunesmith login``: where the server is and who asks, kept for the commands that follow."""
 
-import json
+import json as json_text
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ def add_to(app: typer.Typer, name: str) -> None:
 def login(
     url: Annotated[str, typer.Argument(help="Address of the server.")] = DEFAULT_URL,
     key: Annotated[str | None, typer.Option(help="Key; without it, it is asked for and not shown.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print address and version as JSON, never the key.")] = False,
 ) -> None:
     """Keep a server's address and a key, for the commands that ask it.
 
@@ -40,12 +41,13 @@ def login(
     Example: tunesmith login http://trainer:8000
     """
     from tunesmith.cli.client import Client
-    from tunesmith.cli.output import say
+    from tunesmith.cli.output import tell
 
     new = Login(_checked_url(url), _checked_key(key or typer.prompt("Key", hide_input=True, err=True).strip()))
     status = Client(new).get("/tunesmith/v1/status")
     keep(new)
-    say(f"{new.url} is Tunesmith {status['version']}; {FILE} holds the key")
+    said = f"{new.url} is Tunesmith {status['version']}; {FILE} holds the key"
+    tell({"url": new.url, "version": status["version"]}, said, json)
 
 
 def keep(new: Login) -> None:
@@ -54,7 +56,7 @@ def keep(new: Login) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        json.dump({"url": new.url, "key": new.key}, out)
+        json_text.dump({"url": new.url, "key": new.key}, out)
     unfinished.replace(file)
 
 
@@ -81,7 +83,7 @@ def _kept() -> Login | None:
     if not file.is_file():
         return None
     try:
-        return Login(**json.loads(file.read_text("utf-8")))
+        return Login(**json_text.loads(file.read_text("utf-8")))
     except (ValueError, TypeError):
         raise UserError(str(file), "cannot be read", "Run tunesmith login again") from None
 

@@ -5,27 +5,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunesmith.cli.client import client_of, path_of
+from tunesmith.cli.nouns import add_group, discard, fetch, find, listed, show, show_list
+from tunesmith.cli.output import tell
 from tunesmith.cli.references import AsJson, Url, Yes
 from tunesmith.cli.serve import HOME, DatabaseUrl, DataDir
 
 if TYPE_CHECKING:
-    from tunesmith.services.registry import Registry
+    from tunesmith.services.registry import RegisteredModel, Registry
 
 Model = Annotated[str, typer.Argument(help="Name of the model, its beginning, or @latest.")]
 Name = Annotated[str, typer.Argument(help="Name that clients use, such as Qwen/Qwen3-8B.")]
 
 
 def add_to(app: typer.Typer, name: str) -> None:
-    from tunesmith.cli.main import COMMANDS
-
-    group = typer.Typer(help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
-    group.command("add")(add)
-    group.command("list")(list_models)
-    group.command("remove")(remove)
-    group.command("pull")(pull)
-    for verb in (get, rename, promote, download, delete):
-        group.command(verb.__name__)(verb)
-    app.add_typer(group, name=name)
+    add_group(app, name, add, list_models, remove, pull, get, rename, promote, download, delete)
 
 
 def add(
@@ -33,15 +27,13 @@ def add(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Model folder in Hugging Face format.")],
     data_dir: DataDir = HOME,
     database_url: DatabaseUrl = "",
+    json: AsJson = False,
 ) -> None:
     """Give a model folder a name. A server that runs offers it at once.
 
     Example: tunesmith models add Qwen/Qwen3-8B ./qwen3-8b
     """
-    from tunesmith.cli.output import say
-
-    model = _registry(data_dir, database_url).add(name, folder)
-    say(f"{model.name} is {model.folder}, context {model.max_context} tokens")
+    _tell_added(_registry(data_dir, database_url).add(name, folder), json)
 
 
 def list_models(
@@ -55,33 +47,21 @@ def list_models(
 
     Example: tunesmith models list
     """
-    from tunesmith.cli.output import print_json, print_table
-
     if local:
-        models = _registry(data_dir, database_url).models()
-        found: list[Any] = [{"name": m.name, "max_context": m.max_context, "folder": str(m.folder)} for m in models]
-        headings = {"name": "name", "context": "max_context", "folder": "folder"}
+        models = [_fields(model) for model in _registry(data_dir, database_url).models()]
+        show_list(models, json, {"name": "name", "context": "max_context", "folder": "folder"})
     else:
-        from tunesmith.cli.client import client_of
-        from tunesmith.cli.references import MOST
-
-        found = client_of(url).get("/models", limit=MOST)["items"]
         headings = {"name": "name", "tuned from": "base_model", "job": "job_id", "context": "max_context"}
-    if json:
-        print_json(found)
-    else:
-        print_table(found, headings)
+        show_list(listed("models", url), json, headings)
 
 
-def remove(name: Name, data_dir: DataDir = HOME, database_url: DatabaseUrl = "") -> None:
+def remove(name: Name, data_dir: DataDir = HOME, database_url: DatabaseUrl = "", json: AsJson = False) -> None:
     """Forget a name; the folder stays.
 
     Example: tunesmith models remove Qwen/Qwen3-8B
     """
-    from tunesmith.cli.output import say
-
     _registry(data_dir, database_url).remove(name)
-    say(f"{name} is forgotten; its folder stays")
+    tell({"name": name, "removed": True}, f"{name} is forgotten; its folder stays", json)
 
 
 def pull(
@@ -89,19 +69,18 @@ def pull(
     name: Annotated[str | None, typer.Option(help="Name that clients use; default: the same.")] = None,
     data_dir: DataDir = HOME,
     database_url: DatabaseUrl = "",
+    json: AsJson = False,
 ) -> None:
     """Fetch a model from the Hugging Face hub into the data directory, and add it.
 
     Example: tunesmith models pull Qwen/Qwen3-0.6B
     """
-    from tunesmith.cli.output import say
-    from tunesmith.services.pull import pull as fetch
+    from tunesmith.services.pull import pull as pulled
     from tunesmith.services.registry import check_name
 
     check_name(name or repo)
     registry = _registry(data_dir, database_url)
-    model = registry.add(name or repo, fetch(repo, data_dir.expanduser().resolve() / "models"))
-    say(f"{model.name} is {model.folder}, context {model.max_context} tokens")
+    _tell_added(registry.add(name or repo, pulled(repo, data_dir.expanduser().resolve() / "models")), json)
 
 
 def get(model: Model, url: Url = None, json: AsJson = False) -> None:
@@ -109,14 +88,8 @@ def get(model: Model, url: Url = None, json: AsJson = False) -> None:
 
     Example: tunesmith models get @latest
     """
-    from tunesmith.cli.output import print_fields, print_json
-
-    client, path, _ = _found(model, url)
-    found = client.get(path)
-    if json:
-        print_json(found)
-    else:
-        print_fields(found | {"chat with it": f"tunesmith chat {found['name']}"})
+    found = find("models", model, url).get()
+    show(found, json, found | {"chat with it": f"tunesmith chat {found['name']}"})
 
 
 def rename(
@@ -126,14 +99,9 @@ def rename(
 
     Example: tunesmith models rename job-1a2b sums
     """
-    from tunesmith.cli.output import print_json, say
-
-    client, path, name = _found(model, url)
-    renamed = client.post(f"{path}/rename", {"name": new_name})
-    if json:
-        print_json(renamed)
-    else:
-        say(f"{name} is now {renamed['name']}")
+    found = find("models", model, url)
+    renamed = found.post("/rename", {"name": new_name})
+    tell(renamed, f"{found.name} is now {renamed['name']}", json)
 
 
 def promote(
@@ -146,52 +114,39 @@ def promote(
 
     Example: tunesmith models promote tinker://model-1/sampler_weights/best sums
     """
-    from tunesmith.cli.client import client_of, path_of
-    from tunesmith.cli.output import print_json, say
-
     made = client_of(url).post(f"{path_of('models', name)}/promote", {"path": path})
-    if json:
-        print_json(made)
-    else:
-        say(f"{path} is {made['name']} too; chat with it: tunesmith chat {made['name']}")
+    tell(made, f"{path} is {made['name']} too; chat with it: tunesmith chat {made['name']}", json)
 
 
 def download(
     model: Model,
     output: Annotated[Path | None, typer.Option(help="File; default <name>.tar.")] = None,
     url: Url = None,
+    json: AsJson = False,
 ) -> None:
     """Fetch a tuned model as a tar: an adapter in PEFT format, or a model.
 
     Example: tunesmith models download @latest --output sums.tar
     """
-    client, path, name = _found(model, url)
-    file = output or Path(f"{name.replace('/', '-').replace(':', '-')}.tar")
-    client.download(f"{path}/download", file)
-    typer.echo(file)
+    found = find("models", model, url)
+    fetch(found, "/download", output or Path(f"{found.name.replace('/', '-').replace(':', '-')}.tar"), json)
 
 
-def delete(model: Model, yes: Yes = False, url: Url = None) -> None:
+def delete(model: Model, yes: Yes = False, url: Url = None, json: AsJson = False) -> None:
     """Forget a tuned model.
 
     Example: tunesmith models delete sums --yes
     """
-    from tunesmith.cli.output import confirm, say
-
-    client, path, name = _found(model, url)
-    confirm(f"Delete model {name}?", yes)
-    client.delete(path)
-    say(f"{name} is deleted")
+    found = find("models", model, url)
+    discard(found, f"Delete model {found.name}?", yes, json)
 
 
-def _found(model: str, url: str | None) -> tuple[Any, str, str]:
-    """(client, address of the model, its name)."""
-    from tunesmith.cli.client import client_of, path_of
-    from tunesmith.cli.references import one_of
+def _fields(model: "RegisteredModel") -> dict[str, Any]:
+    return {"name": model.name, "max_context": model.max_context, "folder": str(model.folder)}
 
-    client = client_of(url)
-    name = one_of(client, "models", model, "name")
-    return client, path_of("models", name), name
+
+def _tell_added(model: "RegisteredModel", as_json: bool) -> None:
+    tell(_fields(model), f"{model.name} is {model.folder}, context {model.max_context} tokens", as_json)
 
 
 def _registry(data_dir: Path, database_url: str) -> "Registry":

@@ -18,8 +18,16 @@ def say(text: str, **style: Any) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One object, the last line of stdout."""
+    """One value, the last line of stdout."""
     sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
+
+
+def tell(result: Any, text: str, as_json: bool) -> None:
+    """What a command did: in words to the person, or as JSON to the next program."""
+    if as_json:
+        print_json(result)
+    else:
+        say(text)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
@@ -39,6 +47,12 @@ def print_fields(fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         if value not in (None, "", [], {}):
             typer.echo(f"{name.replace('_', ' '):<22}{_cell(value)}")
+
+
+def show_settings(settings: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """A setting to a line, with where it comes from."""
+    for name, value in settings.items():
+        typer.echo(f"{name:<30}{value!s:<40}{origins[name]}")
 
 
 def confirm(question: str, yes: bool) -> None:

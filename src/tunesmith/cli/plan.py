@@ -1,7 +1,8 @@
 """``tunesmith plan``: what a spec will take, before anything is spent."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,20 +26,24 @@ def plan(
     Example: tunesmith plan job.yaml
     """
     checked = build_spec({**read_spec(spec), **({"goal": goal} if goal else {})})
-    from tunesmith.cli.output import print_json
+    from tunesmith.cli.output import print_fields, print_json
     from tunesmith.services import rehearsal
 
     found = rehearsal.plan(checked)
     if json:
         print_json(found.as_dict())
         return
-    rows = {
-        "steps": f"{found.steps:,}",
-        "rollouts per step": f"{found.rollouts_per_step:,}",
-        "optimizer updates": f"{found.optimizer_updates:,}",
-        "tokens": f"{found.tokens:,}",
-        "peak memory": f"{found.peak_memory_bytes / 2**20:,.0f} MB",
-        "time": f"{found.seconds:,.0f} s" if found.seconds < 300 else f"{found.seconds / 60:,.0f} min",
+    print_fields(fields_of(found.as_dict()))
+
+
+def fields_of(plan: Mapping[str, Any]) -> dict[str, str]:
+    """What a job will take, as people read it."""
+    seconds = plan["seconds"]
+    return {
+        "steps": f"{plan['steps']:,}",
+        "rollouts per step": f"{plan['rollouts_per_step']:,}",
+        "optimizer updates": f"{plan['optimizer_updates']:,}",
+        "tokens": f"{plan['tokens']:,}",
+        "peak memory": f"{plan['peak_memory_bytes'] / 2**20:,.0f} MB",
+        "time": f"{seconds:,.0f} s" if seconds < 300 else f"{seconds / 60:,.0f} min",
     }
-    for name, text in rows.items():
-        typer.echo(f"{name:<22}{text}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunesmith.cli.options import with_flags
+from tunesmith.cli.output import print_json
 from tunesmith.spec.load import KINDS
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def go_on(run: "RunFolder", as_json: bool) -> None:
     drive(run.state().kind, lambda watcher: worker.resume(run, watcher), as_json)
 
 
-def report(run: Run) -> None:
+def report(run: Run, json: AsJson = False) -> None:
     """Write a run's report.html anew.
 
     Example: tunesmith report @latest
@@ -55,7 +56,8 @@ def report(run: Run) -> None:
     from tunesmith.services.report import write_report
     from tunesmith.services.run_folder import find_run
 
-    typer.echo(write_report(find_run(run)))
+    file = write_report(find_run(run))
+    print_json({"file": str(file)}) if json else typer.echo(file)
 
 
 def compare(first: Run, second: Run, json: AsJson = False) -> None:
@@ -63,7 +65,6 @@ def compare(first: Run, second: Run, json: AsJson = False) -> None:
 
     Example: tunesmith compare runs/a runs/b
     """
-    from tunesmith.cli.output import print_json
     from tunesmith.services.compare import compare_runs
     from tunesmith.services.run_folder import find_run
 
@@ -93,7 +94,7 @@ def fork(
     folder = settings.pop("output_dir", None)
     made = prepared(find_run(run), settings, at_step, Path(folder) if folder else None)
     if prepare:
-        typer.echo(made.path)
+        print_json({"run": str(made.path)}) if json else typer.echo(made.path)
     else:
         go_on(made, json)
 
@@ -106,7 +107,6 @@ def runs(
 
     Example: tunesmith runs
     """
-    from tunesmith.cli.output import print_json
     from tunesmith.services.family import family_tree, in_words
     from tunesmith.services.run_folder import all_runs
 

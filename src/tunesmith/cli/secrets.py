@@ -5,34 +5,27 @@ from typing import Annotated
 
 import typer
 
+from tunesmith.cli.client import client_of, path_of
+from tunesmith.cli.nouns import Found, add_group, discard, show_list
+from tunesmith.cli.output import minute, tell
 from tunesmith.cli.references import AsJson, Url, Yes
 
 Name = Annotated[str, typer.Argument(help="Name of the environment variable that it becomes.")]
 
 
 def add_to(app: typer.Typer, name: str) -> None:
-    from tunesmith.cli.main import COMMANDS
-
-    group = typer.Typer(help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
-    group.command("set")(set_secret)
-    group.command("list")(list_secrets)
-    group.command("delete")(delete)
-    app.add_typer(group, name=name)
+    add_group(app, name, set_secret, list_secrets, delete)
 
 
-def set_secret(name: Name, url: Url = None) -> None:
+def set_secret(name: Name, url: Url = None, json: AsJson = False) -> None:
     """Keep a value, which is asked for or read from a pipe: arguments can be seen by others.
 
     Example: tunesmith secrets set OPENAI_API_KEY
     """
-    from tunesmith.cli.client import client_of, path_of
-    from tunesmith.cli.output import say
-
     client = client_of(url)
     piped = not sys.stdin.isatty()
     value = sys.stdin.read().rstrip("\n") if piped else typer.prompt("Value", hide_input=True, err=True)
-    client.put(path_of("secrets", name), {"value": value})
-    say(f"{name} is kept")
+    tell(client.put(path_of("secrets", name), {"value": value}), f"{name} is kept", json)
 
 
 def list_secrets(url: Url = None, json: AsJson = False) -> None:
@@ -40,27 +33,14 @@ def list_secrets(url: Url = None, json: AsJson = False) -> None:
 
     Example: tunesmith secrets list
     """
-    from tunesmith.cli.client import client_of
-    from tunesmith.cli.output import minute, print_json, print_table
-
     found = client_of(url).get("/secrets")["items"]
-    if json:
-        print_json(found)
-        return
-    print_table(
-        [{**one, "changed": minute(one["updated_at"])} for one in found], {"name": "name", "changed": "changed"}
-    )
+    headings = {"name": "name", "changed": "changed"}
+    show_list(found, json, headings, lambda one: {**one, "changed": minute(one["updated_at"])})
 
 
-def delete(name: Name, yes: Yes = False, url: Url = None) -> None:
+def delete(name: Name, yes: Yes = False, url: Url = None, json: AsJson = False) -> None:
     """Forget a secret.
 
     Example: tunesmith secrets delete OPENAI_API_KEY --yes
     """
-    from tunesmith.cli.client import client_of, path_of
-    from tunesmith.cli.output import confirm, say
-
-    client = client_of(url)
-    confirm(f"Delete secret {name}?", yes)
-    client.delete(path_of("secrets", name))
-    say(f"{name} is deleted")
+    discard(Found(client_of(url), path_of("secrets", name), name), f"Delete secret {name}?", yes, json)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tunesmith.cli.runs import Run
+from tunesmith.cli.runs import AsJson, Run
 
 
 def add_to(app: typer.Typer, name: str) -> None:
@@ -14,12 +14,13 @@ def add_to(app: typer.Typer, name: str) -> None:
 def track(
     run: Run,
     to: Annotated[list[str], typer.Option("--report-to", help="wandb, mlflow, tensorboard, trackio, otel.")],
+    json: AsJson = False,
 ) -> None:
     """Report a run to experiment trackers, or what they have not been told yet.
 
     Example: tunesmith track @latest --report-to tensorboard
     """
-    from tunesmith.cli.output import say
+    from tunesmith.cli.output import tell
     from tunesmith.core.errors import unknown
     from tunesmith.services.run_folder import find_run
     from tunesmith.services.trackers import TRACKERS
@@ -33,4 +34,4 @@ def track(
     check_installed(names)
     found = find_run(run)
     told_now(found, names)
-    say(f"told {', '.join(names)} of {found.path}")
+    tell({"run": str(found.path), "told": list(names)}, f"told {', '.join(names)} of {found.path}", json)

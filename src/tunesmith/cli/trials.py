@@ -1,16 +1,13 @@
 """Before something is spent or released: ``rehearse`` a job, ``regrade`` a run's attempts, hold a run to ``gate``s."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tunesmith.cli.output import print_json, say
 from tunesmith.cli.runs import AsJson, Run
-
-if TYPE_CHECKING:
-    from tunesmith.services.regrade import Regrade
 
 LABEL = 22
 
@@ -62,26 +59,28 @@ def regrade(
     if json:
         print_json(found.as_dict())
     else:
-        _show(found)
+        show_regrade(found.as_dict())
 
 
-def _show(found: "Regrade") -> None:
+def show_regrade(found: Mapping[str, Any]) -> None:
+    """What a changed grader said, in words."""
+
     def rank(value: float | None) -> str:
         return "all alike" if value is None else f"{value:+.3f}"
 
-    typer.echo(f"{'attempts':<{LABEL}}{found.attempts}")
-    typer.echo(f"{'failures':<{LABEL}}{', '.join(f'{k} {v}' for k, v in found.failures.items()) or 'none'}")
-    typer.echo(f"{'mean reward':<{LABEL}}{found.reward_mean_old:.3f} -> {found.reward_mean_new:.3f}")
-    typer.echo(f"{'rank agreement':<{LABEL}}{rank(found.spearman)} overall, {rank(found.kendall)} within groups")
-    typer.echo(f"{'groups with signal':<{LABEL}}{found.signal_old:.0%} -> {found.signal_new:.0%}")
-    typer.echo(f"{'changed sides':<{LABEL}}{found.changed_sides} of {found.attempts}")
-    for example in found.examples:
+    typer.echo(f"{'attempts':<{LABEL}}{found['attempts']}")
+    typer.echo(f"{'failures':<{LABEL}}{', '.join(f'{k} {v}' for k, v in found['failures'].items()) or 'none'}")
+    typer.echo(f"{'mean reward':<{LABEL}}{found['reward_mean_old']:.3f} -> {found['reward_mean_new']:.3f}")
+    typer.echo(f"{'rank agreement':<{LABEL}}{rank(found['spearman'])} overall, {rank(found['kendall'])} within groups")
+    typer.echo(f"{'groups with signal':<{LABEL}}{found['signal_old']:.0%} -> {found['signal_new']:.0%}")
+    typer.echo(f"{'changed sides':<{LABEL}}{found['changed_sides']} of {found['attempts']}")
+    for example in found["examples"]:
         text = " ".join(example["text"].split())[:100]
         typer.echo(
             f"  {example['old']:g} -> {example['new']:g}  {example['prompt_id']}, step {example['step']}: {text}"
         )
-    if found.top_errors:
-        typer.echo(f"\n{found.top_errors}")
+    if found["top_errors"]:
+        typer.echo(f"\n{found['top_errors']}")
 
 
 def gate(

@@ -95,10 +95,11 @@ def create_app(settings: ServerSettings) -> FastAPI:
 
 def _include_dialects(app: FastAPI) -> None:
     """The routes of each wire."""
+    # In this order, because each route is tried until one fits: what is asked most often comes first.
     app.include_router(tinker.router)
+    app.include_router(tunesmith.router)
     app.include_router(fireworks.router)
     app.include_router(openai.router)
-    app.include_router(tunesmith.router)
     app.state.name_rules = (weights_by_name,)
 
 

@@ -27,7 +27,21 @@ def try_grader(given: Mapping[str, Any]) -> dict[str, Any]:
     return try_grader(spec, TRIED_ROWS, sample=True, secrets=given.get("secrets")).as_dict()
 
 
-ERRANDS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"plan": plan, "try": try_grader}
+def regrade(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a changed grader says of a run's attempts, told by the names that were asked for."""
+    from tunesmith.services.regrade import regrade as replayed
+    from tunesmith.services.run_folder import RunFolder
+
+    run = RunFolder.open(given["run"])
+    found = replayed(run, given["evaluator"], given["steps"], given["name"], given.get("secrets"))
+    return {**found.as_dict(), **given["named"]}
+
+
+ERRANDS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "plan": plan,
+    "try": try_grader,
+    "regrade": regrade,
+}
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Short computations that somebody waits for, each in a process of its own: the server's loop computes nothing.
 
-One at a time; results are kept in memory for a while, for the owner who asked.
+One at a time; results are kept in memory for a while, for the owner who asked, and for the same question again.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from secrets import token_hex
+from hashlib import blake2b
+from secrets import token_bytes
 from typing import Any
 
 from tunesmith.core.errors import NotFound
@@ -26,8 +27,10 @@ MOST_BYTES = 4 << 20
 class Errand:
     """What was asked for, and what came of it."""
 
+    id: str
     owner: str
     what: str
+    """Its line in ``errand_main.ERRANDS``."""
     state: str = "waiting"
     """waiting, running, done or failed."""
     answer: Mapping[str, Any] | None = None
@@ -43,18 +46,37 @@ class Errands:
         self._longest_s = longest_s
         self._found: OrderedDict[str, Errand] = OrderedDict()
         self._turn = asyncio.Semaphore(1)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._salt = token_bytes(16)
 
     def start(self, owner: str, what: str, given: Mapping[str, Any]) -> str:
-        """Begin one of ``errand_main.ERRANDS``; its id, to ask for the answer with."""
-        name, errand = token_hex(8), Errand(owner, what)
-        self._found[name] = errand
+        """Begin one of ``errand_main.ERRANDS``; its id, to ask for the answer with.
+
+        What was asked before and has not failed is not computed again.
+        """
+        question = json.dumps([owner, what, given], sort_keys=True).encode()
+        # Keyed, because what is given may hold secrets.
+        name = blake2b(question, digest_size=16, key=self._salt).hexdigest()
+        there = self._found.get(name)
+        if there is not None and there.state != "failed":
+            return name
+        errand = self._found[name] = Errand(name, owner, what)
         while len(self._found) > KEPT:
             self._found.popitem(last=False)
-        task = asyncio.create_task(self._run(errand, json.dumps(given).encode()))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._tasks[name] = asyncio.create_task(self._run(errand, json.dumps(given).encode()))
+        task.add_done_callback(lambda _: self._tasks.pop(name, None))
         return name
+
+    async def wait(self, owner: str, name: str, seconds: float) -> Errand:
+        """The errand once it is done, or as it stands after so long.
+
+        Raises:
+            NotFound: as ``get``.
+        """
+        errand = self.get(owner, name)
+        if seconds and (task := self._tasks.get(name)) is not None:
+            await asyncio.wait((task,), timeout=seconds)
+        return errand
 
     def get(self, owner: str, name: str) -> Errand:
         """
@@ -68,9 +90,10 @@ class Errands:
 
     async def stop(self) -> None:
         """End those that run."""
-        for task in self._tasks:
+        running = list(self._tasks.values())
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def _run(self, errand: Errand, given: bytes) -> None:
         async with self._turn:

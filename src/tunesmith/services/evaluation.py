@@ -24,12 +24,14 @@ from tunesmith.core.types import Ints, Prompt
 from tunesmith.data import RftRow, load_rows
 from tunesmith.grading.error_report import top_errors
 from tunesmith.recipes.evaluate import evaluate
+from tunesmith.rollout.collect import Recorded
 from tunesmith.services.card import mean_interval
 from tunesmith.services.engine import sampling_engine
 from tunesmith.services.jobs.job import EVALUATION
 from tunesmith.services.jobs.results import RESULTS
 from tunesmith.services.prepare import distinct, prepare_rft
-from tunesmith.services.rollers import recorded_of, roller_of
+from tunesmith.services.project_grader import any_grader
+from tunesmith.services.rollers import roller_of
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.worker import SILENT, Watcher, guarded
 from tunesmith.spec import RftSpec
@@ -97,11 +99,11 @@ async def _sampling(spec: RftSpec, stack: AsyncExitStack, secrets: Mapping[str, 
     return _Ready(found.train, roller, engine.renderer.decode, (*found.notes, *engine.renderer.notes))
 
 
-async def _recorded(spec: RftSpec, stack: AsyncExitStack, _secrets: Mapping[str, str]) -> _Ready:
+async def _recorded(spec: RftSpec, stack: AsyncExitStack, secrets: Mapping[str, str]) -> _Ready:
     report = load_rows(Path(spec.dataset), "rft", spec.skip_bad_rows)
     rows: Sequence[RftRow] = report.rows
     nothing = np.zeros(0, np.int32)
-    roller = await stack.enter_async_context(recorded_of(spec))
+    roller = Recorded(await stack.enter_async_context(any_grader(spec, secrets)))
     prompts = distinct([Prompt(row.prompt_id, row.row, nothing) for row in rows])
     return _Ready(prompts, roller, lambda _: "", ())
 

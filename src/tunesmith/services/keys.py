@@ -134,7 +134,7 @@ class Keys:
         now = datetime.now(UTC)
         if used is None or now - datetime.fromisoformat(used) >= USE_NOTED_EVERY:
             # Worth no waiting: the next use notes it.
-            with suppress(OperationalError), self._store.begin() as session:
+            with suppress(OperationalError), self._store.begin_at_once() as session:
                 session.execute(update(KeyRow).where(KeyRow.hash == hashed).values(last_used_at=utc_now()))
         return Grant(owner, cast("Scope", scope))
 

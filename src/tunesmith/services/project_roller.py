@@ -19,11 +19,11 @@ from tunesmith.core.types import Completion, Group, Prompt, Rollout, SamplingPar
 from tunesmith.grading.projects.manifest import Project
 from tunesmith.grading.projects.process import Reply, Surroundings
 from tunesmith.grading.projects.supervisor import Attempted, Supervisor
-from tunesmith.grading.verdict import LABELS, as_score
 from tunesmith.models.chat import ChatRenderer
 from tunesmith.rollout.collect import single_turn
 from tunesmith.rollout.conversation import Conversation, reply_message
 from tunesmith.services.policy_endpoint import Line, PolicyEndpoint, address_of, model_of
+from tunesmith.services.project_grader import Idle, score_of
 from tunesmith.spec import RftSpec
 
 
@@ -80,7 +80,7 @@ class ProjectRoller:
         completions = await self._sampler.sample(prompt.tokens, params, n)
         attempts = [single_turn(prompt.tokens, c, params.temperature, self._renderer.decode) for c in completions]
         asked = [self._attempt(prompt, params, c, i) for i, c in enumerate(completions)]
-        verdicts = await self._verdicts(asked, [_Idle() for _ in asked])
+        verdicts = await self._verdicts(asked, [Idle() for _ in asked])
         return [_judged(attempt, verdict) for attempt, verdict in zip(attempts, verdicts, strict=True)]
 
     async def _rolled(self, prompt: Prompt, params: SamplingParams, n: int) -> list[Rollout]:
@@ -156,16 +156,6 @@ class ProjectRoller:
         )
 
 
-class _Idle:
-    """An attempt that asks the policy for nothing."""
-
-    def busy_since(self) -> float:
-        return 0.0
-
-    def again(self) -> None:
-        pass
-
-
 def _rollout(conversation: Conversation, version: int) -> Rollout:
     turns = conversation.turns
     text = "\n\n".join(str(turn.message.get("content") or turn.message.get("tool_calls", "")) for turn in turns)
@@ -176,12 +166,10 @@ def _rollout(conversation: Conversation, version: int) -> Rollout:
 def _judged(rollout: Rollout, verdict: Reply) -> Rollout:
     """The attempt with its score, or with what went wrong; one that never asked the policy teaches nothing."""
     try:
-        if "label" in verdict:
-            label = str(verdict["label"])
-            raise GradingError(label if label in LABELS else "error", str(verdict.get("detail", "")))
+        score = score_of(verdict)
         if not rollout.segments:
             raise GradingError("rollout", "the rollout never asked the policy for anything")
-        return replace(rollout, score=as_score(verdict.get("value")))
+        return replace(rollout, score=score)
     except GradingError as e:
         return replace(rollout, error=str(e))
 

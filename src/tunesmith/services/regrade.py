@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -11,12 +11,11 @@ import numpy as np
 
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.core.types import Rollout, Segment
-from tunesmith.grading import build_grader
 from tunesmith.grading.error_report import top_errors
 from tunesmith.recipes.measure import PASS
 from tunesmith.rollout.collect import grade
 from tunesmith.services.agreement import kendall, spearman
-from tunesmith.services.local_judge import judge_of
+from tunesmith.services.project_grader import any_grader
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.spec import RftSpec, build_spec
 
@@ -54,11 +53,18 @@ class Regrade:
         return asdict(self)
 
 
-def regrade(run: RunFolder, evaluator: Sequence[str], steps: int | None = None, name: str = "step") -> Regrade:
+def regrade(
+    run: RunFolder,
+    evaluator: str | Sequence[str],
+    steps: int | None = None,
+    name: str = "step",
+    secrets: Mapping[str, str] | None = None,
+) -> Regrade:
     """Grade the stored attempts of a run anew.
 
     Args:
         evaluator: as the setting of that name.
+        secrets: environment variables for an uploaded evaluator.
         steps: the newest so many steps; None is all.
         name: "step" for training attempts, "eval" for held-out ones.
 
@@ -72,15 +78,14 @@ def regrade(run: RunFolder, evaluator: Sequence[str], steps: int | None = None, 
     stored = [attempt for step in kept for attempt in run.read_rollouts(name, step, COLUMNS)]
     if not stored:
         raise NotFound(str(run.path), f"has no {name} attempts", "Give a run that has finished a step")
-    spec = build_spec({**run.spec(), "evaluator": list(evaluator)}, "rft")
+    names = [evaluator] if isinstance(evaluator, str) else list(evaluator)
+    spec = build_spec({**run.spec(), "evaluator": names[0] if len(names) == 1 else names}, "rft")
     assert isinstance(spec, RftSpec), "kind is rft"
-    return _compare(run, list(evaluator), stored, asyncio.run(_graded(spec, stored)))
+    return _compare(run, names, stored, asyncio.run(_graded(spec, stored, secrets)))
 
 
-async def _graded(spec: RftSpec, stored: Sequence[dict[str, Any]]) -> list[Rollout]:
-    judge, memory_mb = judge_of(spec.evaluator), spec.grader_memory_mb
-    pool = build_grader(spec.evaluator, timeout_s=spec.grader_timeout_s, memory_mb=memory_mb, judge=judge)
-    async with pool as grader:
+async def _graded(spec: RftSpec, stored: Sequence[dict[str, Any]], secrets: Mapping[str, str] | None) -> list[Rollout]:
+    async with any_grader(spec, secrets) as grader:
         return list(await asyncio.gather(*(grade(_rollout(a), a["row"], grader) for a in stored)))
 
 

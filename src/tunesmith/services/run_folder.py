@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,6 +22,7 @@ from tunesmith.core import durable
 from tunesmith.core.errors import Conflict, JobStopped, NotFound, UserError, unknown
 from tunesmith.core.types import Change, Finding, Group, Ints, Level, Metrics
 from tunesmith.services import rollout_table
+from tunesmith.services.newest import newest_lines
 from tunesmith.services.rollout_table import Judgement
 
 State = Literal["CREATED", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "EARLY_STOPPED"]
@@ -156,12 +158,24 @@ class RunFolder:
         """One dict per line, oldest first, each with "step"."""
         return self._lines("metrics.jsonl")
 
+    def newest_metrics(self) -> Iterator[Metrics]:
+        """The same, newest first, read from the end of the file as far as it is asked for."""
+        return (json.loads(line) for line in newest_lines(self._file("metrics.jsonl")))
+
+    def metrics_after(self, step: int) -> list[Metrics]:
+        """The lines of later steps, oldest first."""
+        return list(takewhile(lambda line: line["step"] > step, self.newest_metrics()))[::-1]
+
     def append_timing(self, step: int, metrics: Mapping[str, float]) -> int:
         """Like append_metrics, for what a clock measured: that differs between reruns, so it has its own file."""
         return durable.append_line(self._file("timing.jsonl"), _line(step, metrics))
 
     def timing(self) -> list[Metrics]:
         return self._lines("timing.jsonl")
+
+    def newest_timing(self) -> Iterator[Metrics]:
+        """The same, newest first."""
+        return (json.loads(line) for line in newest_lines(self._file("timing.jsonl")))
 
     def rewind(self, metrics_size: int, step: int) -> None:
         """Go back to a checkpoint: metrics.jsonl to its size in bytes then, and nothing of later steps elsewhere."""

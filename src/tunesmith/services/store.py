@@ -27,6 +27,7 @@ POOL = {"pool_size": 10, "max_overflow": 40, "pool_timeout": 5.0}
 """More connections than a server has threads, so that none waits for one while the database is busy."""
 FILE_NAME = "tunesmith.db"
 _READS = "tunesmith_reads"
+_AT_ONCE = "tunesmith_at_once"
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 
 Columns = TypeVarTuple("Columns")
@@ -42,11 +43,18 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._reader = engine.execution_options(**{_READS: True})
+        self._hasty = engine.execution_options(**{_AT_ONCE: True})
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises."""
         with Session(self._engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def begin_at_once(self) -> Iterator[Session]:
+        """The same, where it need not wait: OperationalError while SQLite's file is another's to write."""
+        with Session(self._hasty, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -166,18 +174,20 @@ class _Beginning:
         """When an event loop had waited in vain."""
 
     def __call__(self, connection: Connection) -> None:
-        if connection.get_execution_options().get(_READS):
+        options = connection.get_execution_options()
+        if options.get(_READS):
             connection.exec_driver_sql("BEGIN")
             return
         in_loop = _runs_a_loop()
         patience = BUSY_LOOP_MS if in_loop else self._busy_ms
-        if in_loop and time.monotonic() - self._refused_at < 1:
+        if options.get(_AT_ONCE) or (in_loop and time.monotonic() - self._refused_at < 1):
             patience = 0
         connection.exec_driver_sql(f"PRAGMA busy_timeout={patience}")
         try:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         except OperationalError:
-            self._refused_at = time.monotonic() if in_loop else self._refused_at
+            if in_loop and not options.get(_AT_ONCE):
+                self._refused_at = time.monotonic()
             raise
 
 

@@ -1,5 +1,6 @@
 """The commands about jobs, against a real server: from files to a model that is chatted with."""
 
+import json
 import os
 import signal
 import subprocess
@@ -52,9 +53,12 @@ def test_a_job_from_a_file_to_a_model(shell, trainer, files, tmp_path):
     assert shell("jobs", "events", "sums", "--follow", "--json").json["to_state"] == "succeeded"
     assert "chat with it          tunesmith chat sums-1" in shell("jobs", "get", "sums").out
     shell("jobs", "findings", "sums")
+    pieces = [json.loads(line) for line in shell("jobs", "logs", "sums", "--follow", "--json").out.splitlines()]
+    assert "".join(piece["text"] for piece in pieces) == shell("jobs", "logs", job).out
     assert {"findings", "change", "fork_at"} == shell("jobs", "advise", "sums", "--json").json.keys()
     assert shell("jobs", "advise", "sums").out
     assert "<svg" in Path(shell("jobs", "report", "sums").out.strip()).read_text()
+    assert shell("jobs", "report", "sums", "--json").json["bytes"] > 1000
     for words in (["jobs", "download", "sums"], ["models", "download", "sums-1"]):
         with tarfile.open(tmp_path / shell(*words).out.strip()) as archive:
             assert any(name.endswith("adapter_model.safetensors") for name in archive.getnames())
@@ -65,6 +69,45 @@ def test_a_job_from_a_file_to_a_model(shell, trainer, files, tmp_path):
     assert "sums-2" in shell("models", "rename", "sums-1", "sums-2").err
     shell("models", "delete", "sums-2", "--yes")
     assert shell("models", "get", "sums-2", code=3).err.startswith("error: model: no model is called 'sums-2'.")
+
+
+@pytest.mark.thorough
+def test_what_comes_of_a_job(shell, files, tmp_path):
+    words = ["--dataset", str(files / "rft.jsonl"), *SETTINGS, *RFT, "--name", "base"]
+    job = shell("rft", "create", *words, "--follow", "--json").json["id"]
+    shell("jobs", "fork", "base", "--set", "no_such_setting=1", code=2)
+    assert "Kept: 0, 2, 3" in shell("jobs", "fork", "base", "--at-step", "1", "--set", "seed=3", code=3).err
+    done = shell("jobs", "fork", "base", "--at-step", "2", "--set", "learning_rate=4e-4", "--follow", "--json").json
+    assert (done["state"], done["origin"]["job"], done["settings"]["learning_rate"]) == ("succeeded", job, 4e-4)
+    assert (
+        f"fork of               {job} at step 2: learning_rate 0.0005 -> 0.0004" in shell("jobs", "get", done["id"]).out
+    )
+    assert f"{done['id']} (" in shell("jobs", "get", "base").out
+    advised = shell("jobs", "advise", "base", "--json").json
+    assert "--apply" in shell("jobs", "advise", "base").out or advised["fork_at"] is None
+    if advised["fork_at"] is not None:
+        tried = shell("jobs", "advise", "base", "--apply", "--name", "tried", "--json").json
+        shell("jobs", "cancel", "tried")
+        assert list(tried["origin"]["changed"]) == [advised["change"]["setting"]]
+    (tmp_path / "other.py").write_text(GRADER)
+    found = shell("jobs", "regrade", "base", "--evaluator", "other.py::grade", "--steps", "1", "--json").json
+    assert found["attempts"] == 12 and found["run"] == job
+    assert "rank agreement" in shell("jobs", "regrade", "base", "--evaluator", "other.py::grade", "--steps", "1").out
+    assert shell("jobs", "delete", done["id"], "--yes", "--json").json == {"id": done["id"], "deleted": True}
+
+
+@pytest.mark.thorough
+def test_a_goal_and_what_the_job_will_take(shell, files):
+    words = ["--dataset", str(files / "rft.jsonl"), *SETTINGS, *RFT[:-2], "--goal", "safer"]
+    said = shell("rft", "create", *words, "--dry-run")
+    lines = {line.split()[0]: line.split()[1:] for line in said.out.splitlines() if line.strip()}
+    assert lines["temperature"] == ["0.4", "goal"] and lines["lora_rank"] == ["4", "flag"]
+    assert lines["time"][1] in ("s", "min") and lines["peak"][-1] == "MB"
+    plan = shell("rft", "create", *words, "--dry-run", "--json").json
+    assert plan["rehearsal"]["steps"] == plan["steps"] and plan["rehearsal"]["seconds"] > 0
+    made = shell("rft", "create", *words, "--json").json
+    assert made["settings"]["goal"] == "safer"
+    shell("jobs", "delete", made["id"], "--yes")
 
 
 def test_the_same_file_is_sent_once(shell, files, queued):

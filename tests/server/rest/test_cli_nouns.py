@@ -19,11 +19,13 @@ def test_datasets(shell, files, tmp_path):
     assert "mine" in shell("datasets", "list").out
     assert shell("datasets", "check", "mine", "--kind", "rft").out.endswith("0 problems\n")
     assert shell("datasets", "check", "mine", "--kind", "dpo", "--json", code=2).json["num_problems"] > 0
-    shell("datasets", "download", "mine", "--output", "back.jsonl")
+    size = (files / "rft.jsonl").stat().st_size
+    fetched = shell("datasets", "download", "mine", "--output", "back.jsonl", "--json").json
+    assert fetched == {"file": "back.jsonl", "bytes": size}
     assert Path("back.jsonl").read_bytes() == (files / "rft.jsonl").read_bytes()
     shell("datasets", "upload", str(files / "rft.jsonl"), "--name", "mine", code=5)
     assert "--yes: is missing" in shell("datasets", "delete", "mine", code=2).err
-    shell("datasets", "delete", "mine", "--yes")
+    assert shell("datasets", "delete", "mine", "--yes", "--json").json == {"id": "mine", "deleted": True}
     assert "no dataset is called 'mine'" in shell("datasets", "get", "mine", code=3).err
 
 
@@ -78,7 +80,8 @@ def test_a_login_is_kept_for_its_server_alone(shell, trainer, tmp_path):
     shell("login", trainer.base_url, "--key", "tml-wrong", code=4)
     file = tmp_path / "home" / ".tunesmith" / "login.json"
     assert not file.exists()
-    said = shell("login", trainer.base_url, "--key", trainer.key)
+    said = shell("login", trainer.base_url, "--key", trainer.key, "--json")
+    assert said.json["url"] == trainer.base_url
     assert trainer.key not in said.out + said.err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     shell("jobs", "list")

@@ -95,3 +95,58 @@ def test_a_stream_of_a_resting_job_ends(client, followed):
         time.sleep(0.1)
     assert stream(client, f"{path}/events?follow=true")[1] == ["paused"]
     assert client.delete(path).status_code == 204
+
+
+def test_a_fork_and_its_parent_know_each_other(client, followed):
+    job, *_ = followed
+    made = client.post(f"/jobs/{job}/fork", json={"learning_rate": 4e-4, "at_step": 2, "name": "parted"}).json()
+    changed = {"learning_rate": [5e-4, 4e-4]}
+    assert made["origin"] == {"job": job, "step": 2, "changed": changed}
+    assert [step["step"] for step in client.get(f"/jobs/{made['id']}/metrics").json()["items"]] == [0, 1, 2]
+    [fork] = client.get(f"/jobs/{job}").json()["forks"]
+    assert {name: fork[name] for name in ("id", "name", "step", "changed")} == {
+        "id": made["id"],
+        "name": "parted",
+        "step": 2,
+        "changed": changed,
+    }
+    refused = client.post(f"/jobs/{job}/fork", json={"lora_rank": 8, "at_step": 2})
+    assert (refused.status_code, refused.json()["error"]["where"]) == (400, "lora_rank")
+    assert client.post(f"/jobs/{job}/advice", json={"finding": "weather"}).status_code == 404
+    assert client.delete(f"/jobs/{made['id']}").status_code == 204
+
+
+def answered(client: httpx2.Client, errand: dict[str, Any]) -> dict[str, Any]:
+    deadline = time.monotonic() + 240
+    while errand["state"] in ("waiting", "running"):
+        assert time.monotonic() < deadline
+        errand = client.get(f"/errands/{errand['id']}?wait_s=20").json()
+    assert errand["state"] == "done", errand
+    return errand["answer"]
+
+
+def test_attempts_are_graded_anew_on_the_server(client, followed):
+    job, *_ = followed
+    asked = {"evaluator": "repetition", "steps": 2}
+    first = client.post(f"/jobs/{job}/regrade?wait_s=0", json=asked).json()
+    found = answered(client, first)
+    assert (found["run"], found["evaluator"], found["attempts"]) == (job, ["repetition"], 28)
+    again = client.post(f"/jobs/{job}/regrade?wait_s=0", json=asked).json()
+    assert (again["id"], again["state"], again["answer"]) == (first["id"], "done", found)
+    refused = client.post(f"/jobs/{job}/regrade", json={"evaluator": "/etc/passwd.py::grade"})
+    assert "a server does not open for a client" in refused.json()["error"]["problem"]
+
+
+def test_a_plan_tells_time_and_memory(client, followed):
+    body = {"kind": "rft", "dataset": "rows", "goal": "safer", **SETTINGS, **RFT}
+    body.pop("top_k")
+    plain = client.post("/jobs/plan", json=body).json()
+    assert plain["rehearsal"] is None
+    assert (plain["origins"]["temperature"], plain["origins"]["lora_rank"], plain["origins"]["seed"]) == (
+        "goal",
+        "given",
+        "default",
+    )
+    plan = client.post("/jobs/plan?rehearse=true&wait_s=0", json=body).json()
+    found = answered(client, plan["rehearsal"])
+    assert found["steps"] == plan["steps"] and found["seconds"] > 0 and found["peak_memory_bytes"] > 50 << 20

@@ -20,6 +20,7 @@ from tunesmith.services.datasets import Datasets
 from tunesmith.services.errands import Errands
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.jobs.jobs import Jobs
+from tunesmith.services.jobs.planning import rehearsing, split_of
 from tunesmith.spec import RftSpec
 
 router = new_router()
@@ -114,8 +115,7 @@ def show_plan(request: Request, visitor: Seen, errand: str = "") -> Response:
     except UserError as e:
         return _settings_page(request, visitor, draft, e)
     verdict = _datasets(request).verdict(visitor.owner, draft.dataset, draft.kind)
-    held = 0 if draft.evaluation_dataset or not spec.eval_auto_carveout else min(200, verdict.rows // 10)
-    rows = max(1, verdict.rows - held)
+    rows, held = split_of(spec, verdict.rows)
     facts = [("Rows to train on", f"{rows}"), ("Rows held out", f"{held}" if held else draft.evaluation_dataset or "0")]
     facts += [("Steps", str(spec.num_steps(rows)))]
     if isinstance(spec, RftSpec):
@@ -165,10 +165,7 @@ def _settings_page(request: Request, visitor: Seen, draft: Draft, refused: UserE
 async def _start(request: Request, owner: str, what: str, draft: Draft) -> str:
     jobs: Jobs = request.app.state.jobs
     errands: Errands = request.app.state.errands
-    # What a job would refuse is refused here too: a grader that is a file of the server above all.
-    spec, _ = await asyncio.to_thread(jobs.check, owner, draft.new_job())
-    secrets = await asyncio.to_thread(request.app.state.evaluators.secrets, owner)
-    return errands.start(owner, what, {"spec": spec.model_dump(), "secrets": secrets})
+    return errands.start(owner, what, await asyncio.to_thread(rehearsing, jobs, owner, draft.new_job()))
 
 
 def _errand(request: Request, visitor: Seen, name: str) -> dict[str, Any] | None:

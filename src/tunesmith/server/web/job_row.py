@@ -53,7 +53,7 @@ def row_of(jobs: Jobs, curves: Curves, job: Job) -> JobRow:
     run = jobs.run(job.owner, job.id)
     metric, name = MAIN[job.kind]
     curve = curves.of(run, [metric], SPARK_POINTS).get(metric)
-    progress = jobs.progress(job.owner, job.id)
+    progress = jobs.progress_of(job)
     return JobRow(
         job=job,
         href=links.of_job(job),

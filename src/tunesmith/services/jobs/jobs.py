@@ -221,12 +221,15 @@ class Jobs:
         return self.folders.run(self.row(owner, job_id).id)
 
     def progress(self, owner: str, job_id: str) -> Progress:
-        row = self.row(owner, job_id)
-        return progress_of(self.folders.run(job_id), int(row.settings.get("epochs", 1)))
+        return self.progress_of(self.get(owner, job_id))
+
+    def progress_of(self, job: Job) -> Progress:
+        """The same for a job in hand."""
+        return progress_of(self.folders.run(job.id), int(job.settings.get("epochs", 1)))
 
     def metrics(self, owner: str, job_id: str, after_step: int = -1) -> list[Metrics]:
         """One dict per finished step after that one, each with "step"; step 0 is the evaluation before training."""
-        return [line for line in self.run(owner, job_id).metrics() if line["step"] > after_step]
+        return self.run(owner, job_id).metrics_after(after_step)
 
     def findings(self, owner: str, job_id: str) -> list[Finding]:
         """What the health rules say of the run so far."""

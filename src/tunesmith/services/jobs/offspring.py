@@ -6,12 +6,15 @@ from typing import Any
 
 from sqlalchemy import select
 
-from tunesmith.core.errors import NotFound
+from tunesmith.core.errors import NotFound, UserError
 from tunesmith.services.advice import Advice, actionable, advise, fork_step
 from tunesmith.services.jobs.job import Job, NewJob, shown
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.rows import JobRow
+from tunesmith.services.jobs.specs import check_evaluator, runs_code
+from tunesmith.services.keys import Keys
 from tunesmith.services.run_folder import RunFolder
+from tunesmith.services.user_code import check_walls
 
 
 class Offspring:
@@ -108,6 +111,32 @@ class Offspring:
             output_model=output_model,
             idempotency_key=idempotency_key,
         )
+
+    def regrading(
+        self, owner: str, job_id: str, evaluator: str | list[str], steps: int | None = None, held_out: bool = False
+    ) -> dict[str, Any]:
+        """What the errand ``regrade`` needs to grade the attempts of a job anew.
+
+        Raises:
+            NotFound: the job has not begun.
+            UserError: a job without a grader, or an evaluator that a job would refuse.
+        """
+        run = self._begun(owner, job_id)
+        kind = self._jobs.get(owner, job_id).kind
+        if kind != "rft":
+            raise UserError(job_id, f"is a job of kind {kind}, which samples nothing", "Give an rft job")
+        check_evaluator(evaluator, user_code=False)
+        if runs_code(evaluator):
+            check_walls(Keys(self._jobs.store))
+        names = [evaluator] if isinstance(evaluator, str) else evaluator
+        return {
+            "run": str(run.path),
+            "evaluator": self._jobs.specs.evaluator(owner, evaluator),
+            "steps": steps,
+            "name": "eval" if held_out else "step",
+            "secrets": self._jobs.specs.secrets(owner),
+            "named": {"run": job_id, "evaluator": names},
+        }
 
     def _like(
         self, owner: str, job_id: str, changes: Mapping[str, Any], name: str | None, output_model: str | None

@@ -1,6 +1,7 @@
 """How far a job is, read from its run folder."""
 
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean
 
 from tunesmith.services.run_folder import RunFolder
@@ -37,7 +38,7 @@ def progress_of(run: RunFolder, epochs: int) -> Progress:
         return BEFORE
     done = state.step / state.num_steps
     left = 0 if state.ended_at else state.num_steps - state.step
-    took = [_seconds(line) for line in run.timing() if line["step"] > 0][-RECENT:]
+    took = [_seconds(line) for line in islice(run.newest_timing(), RECENT) if line["step"] > 0]
     eta_s = left * fmean(took) if left and took else None
     return Progress(int(100 * done), state.step, state.num_steps, int(done * epochs), eta_s)
 

@@ -1,5 +1,6 @@
 """From a job's row to the spec that its worker runs: names become folders here, and a client's paths are refused."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,8 @@ class Specs:
         settings["dataset"] = str(self._datasets.file(owner, job.dataset))
         if job.evaluation_dataset is not None:
             settings["evaluation_dataset"] = str(self._datasets.file(owner, job.evaluation_dataset))
-        if str(settings.get("evaluator")).startswith(PREFIX):
-            settings |= self._uploaded(owner, settings)
         if "evaluator" in settings:
-            settings["evaluator"] = self._judged(owner, settings["evaluator"])
+            settings |= self._graded(owner, settings)
         settings["output_dir"] = str(self._folders.run(job_id).path)
         return build_spec(settings, "rft" if job.kind == EVALUATION else job.kind)
 
@@ -89,18 +88,27 @@ class Specs:
         adapter = None if found.adapter is None else str(found.adapter)
         return {"base_model": str(found.base), "warm_start_from": adapter, "eval_auto_carveout": False}
 
-    def _uploaded(self, owner: str, settings: dict[str, Any]) -> dict[str, Any]:
-        """What an uploaded evaluator decides: where it is, and how many rollouts it bears unless the job says."""
-        folder = self._evaluators.resolve(owner, str(settings["evaluator"]).removeprefix(PREFIX))
-        most = manifest.read(folder).traits.max_concurrent_rollouts
-        given = settings.get("max_concurrent_rollouts")
-        return {"evaluator": f"{PROJECT}{folder}", "max_concurrent_rollouts": most if given is None else given}
+    def evaluator(self, owner: str, given: Any) -> Any:
+        """An evaluator as a spec has it: folders for what was uploaded, and for the models that it asks.
 
-    def _judged(self, owner: str, evaluator: Any) -> Any:
-        """An evaluator with folders where it names models to ask."""
-        if isinstance(evaluator, list):
-            return [self._judged(owner, one) for one in evaluator]
-        return located(str(evaluator), partial(self._models.folders, owner))
+        Raises:
+            NotFound, Conflict: an uploaded one that is not there, or not ACTIVE.
+        """
+        if isinstance(given, list):
+            alone = len(given) == 1 and str(given[0]).startswith(PREFIX)
+            return self.evaluator(owner, given[0]) if alone else [self.evaluator(owner, one) for one in given]
+        text = str(given)
+        if text.startswith(PREFIX):
+            return f"{PROJECT}{self._evaluators.resolve(owner, text.removeprefix(PREFIX))}"
+        return located(text, partial(self._models.folders, owner))
+
+    def _graded(self, owner: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The evaluator, and how many rollouts an uploaded one bears unless the job says."""
+        evaluator = self.evaluator(owner, settings["evaluator"])
+        if not str(evaluator).startswith(PROJECT) or settings.get("max_concurrent_rollouts") is not None:
+            return {"evaluator": evaluator}
+        traits = manifest.read(Path(evaluator.removeprefix(PROJECT))).traits
+        return {"evaluator": evaluator, "max_concurrent_rollouts": traits.max_concurrent_rollouts}
 
     def _base_model(self, owner: str, name: str) -> Path:
         try:

@@ -91,7 +91,8 @@ class Clients:
     def silent(self) -> list[str]:
         """Sessions that are lost as of now; each is reported once."""
         at = monotonic()
-        lost = [s for s, heard in self._heard.items() if at - heard > SILENCE_SECONDS]
+        # A copy, because sessions begin in threads.
+        lost = [s for s, heard in list(self._heard.items()) if at - heard > SILENCE_SECONDS]
         for session_id in lost:
             del self._heard[session_id]
             with self.store.begin() as db:

@@ -9,6 +9,7 @@ from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_json
 from tunesmith.server.dialects.fireworks import names
 from tunesmith.server.dialects.fireworks.envelope import new_router
+from tunesmith.server.dialects.fireworks.managed.lists import Listing, all_pages
 from tunesmith.server.files import link
 from tunesmith.server.signed import upload_link
 from tunesmith.services.evaluators import Evaluator, Evaluators, check_filename
@@ -62,16 +63,9 @@ def create(request: Request, owner: Owner, account: str, body: Create) -> dict[s
 
 
 @router.get(ROOT + "/evaluators")
-def evaluators(request: Request, owner: Owner, account: str, pageSize: int = 50, pageToken: str = "") -> dict[str, Any]:
+def evaluators(request: Request, owner: Owner, account: str, wanted: Listing) -> dict[str, Any]:
     names.check_account(owner, account)
-    size, offset = max(1, min(pageSize, 200)), int(pageToken) if pageToken.isdecimal() else 0
-    rows, total = _evaluators(request).page(owner, limit=size, offset=offset)
-    more = offset + len(rows)
-    return {
-        "evaluators": [shown(row) for row in rows],
-        "nextPageToken": str(more) if more < total else "",
-        "totalSize": total,
-    }
+    return wanted.page("evaluators", [shown(row) for row in all_pages(_evaluators(request).page, owner=owner)])
 
 
 @router.get(ONE + ":getBuildLogEndpoint")

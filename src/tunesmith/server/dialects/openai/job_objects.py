@@ -60,7 +60,7 @@ def body(jobs: Jobs, tuned: TunedModels, job: Job) -> dict[str, Any]:
     status = STATUSES[job.state]
     running = status == "running"
     lines = jobs.metrics(job.owner, job.id) if status in ENDED else []
-    eta_s = jobs.progress(job.owner, job.id).eta_s if running else None
+    eta_s = jobs.progress_of(job).eta_s if running else None
     method = _method(job)
     return {
         "id": id_of(job),
@@ -116,7 +116,7 @@ def _steps(jobs: Jobs, job: Job) -> list[tuple[float, dict[str, Any]]]:
     if began is None:
         return []
     took = {int(line["step"]): sum(v for k, v in line.items() if k.startswith("time/")) for line in run.timing()}
-    num_steps, at = jobs.progress(job.owner, job.id).num_steps, _stamp(began)
+    num_steps, at = jobs.progress_of(job).num_steps, _stamp(began)
     found = []
     for line in run.metrics():
         step, metrics = int(line["step"]), named(line)

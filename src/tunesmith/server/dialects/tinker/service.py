@@ -1,5 +1,6 @@
 """Routes of the service itself: configuration, sessions, futures."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -77,7 +78,8 @@ async def capabilities(request: Request, owner: Owner) -> dict[str, Any]:
 async def create_session(request: Request, owner: Owner) -> dict[str, Any]:
     body = await read_json(request, bodies.CreateSession)
     said = Introduction(body.sdk_version, body.tags, body.user_metadata or {}, body.display_name, body.project_id)
-    session_id = sessions_of(request).clients.begin(owner, said)
+    # In a thread, because it may have to wait for another's write, and nobody should wait with it.
+    session_id = await asyncio.to_thread(sessions_of(request).clients.begin, owner, said)
     return {"type": "create_session", "session_id": session_id, "warning_message": SUBSTITUTE}
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from tunesmith.server.dialects.tunesmith import (
     datasets,
     deployments,
+    errands,
     evaluators,
     job_files,
     job_streams,
@@ -16,10 +17,24 @@ from tunesmith.server.dialects.tunesmith import (
     models,
     offspring,
     secrets,
+    unknown,
 )
 
 router = APIRouter(prefix="/api/v1")
-for part in (jobs, offspring, job_streams, job_files, datasets, evaluators, models, deployments, secrets, keys):
+for part in (
+    jobs,
+    errands,
+    offspring,
+    job_streams,
+    job_files,
+    datasets,
+    evaluators,
+    models,
+    deployments,
+    secrets,
+    keys,
+    unknown,
+):
     router.include_router(part.router)
 
 __all__ = ["router"]

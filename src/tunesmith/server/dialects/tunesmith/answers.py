@@ -110,6 +110,22 @@ class Job(JobSummary):
     """Its own, oldest first."""
 
 
+class Errand(Answer):
+    """Something that the server computes in a process of its own."""
+
+    id: str
+    """To ask for the answer with."""
+    what: str
+    """plan, try or regrade."""
+    state: str
+    """waiting, running, done or failed."""
+    answer: dict[str, Any] | None
+    """Of one that is done: of a plan its steps, rollouts_per_step, optimizer_updates, tokens, peak_memory_bytes and
+    seconds; of a regrading what [the command](cli.md#regrade) tells."""
+    problem: str
+    """Of one that failed."""
+
+
 class Plan(Answer):
     """What a job would be; nothing was queued."""
 
@@ -117,14 +133,18 @@ class Plan(Answer):
     spec: dict[str, Any]
     """All settings with their defaults."""
     origins: dict[str, str]
-    """Setting to `given` or `default`."""
+    """Setting to `given`, `goal` or `default`."""
     warnings: list[str]
     rows: int
     """Usable rows of the dataset."""
+    held_out: int
+    """Of those, rows that are set aside for evaluations."""
     steps: int | None
     """Steps of an rft job; null where only the model's tokens tell."""
     rollouts: int | None
     """Attempts of all steps of an rft job, evaluations aside."""
+    rehearsal: Errand | None
+    """What a few real steps say of time and memory; null where it was not asked for."""
 
 
 class Event(Answer):

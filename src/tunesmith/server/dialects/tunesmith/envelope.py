@@ -8,7 +8,14 @@ from fastapi import APIRouter, Response
 
 from tunesmith.server.dialects.refusals import Refusal, rendering
 
-KINDS: Mapping[int, str] = {401: "unauthenticated", 403: "denied", 404: "not_found", 413: "too_large", 429: "busy"}
+KINDS: Mapping[int, str] = {
+    401: "unauthenticated",
+    403: "denied",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    429: "busy",
+}
 """Kind of a refusal that has a status of its own; others have the kind of their error."""
 CONFLICT = 409
 """Of an error of the kind conflict. No client of this wire sends a request again by itself."""

@@ -92,6 +92,17 @@ class Advised(Given):
     """Default the new job's name."""
 
 
+class Regrade(Given):
+    """A changed grader, and the attempts that it sees."""
+
+    evaluator: str | list[str]
+    """As the setting of that name."""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """Only the newest so many; null is all."""
+    held_out: bool = False
+    """The attempts of evaluations instead of those of training."""
+
+
 class Promotion(Given):
     """Weights that get a name."""
 

@@ -15,8 +15,10 @@ from tunesmith.server.web import links
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.offspring import Offspring
+from tunesmith.services.jobs.planning import split_of
 from tunesmith.services.tuned_models import TunedModels
 from tunesmith.spec import RftSpec
+from tunesmith.spec.goals import GOALS
 
 router = new_router("jobs")
 Offset = Annotated[int, Query(ge=0, le=1 << 31)]
@@ -36,13 +38,6 @@ async def create_job(request: Request, owner: Owner, idempotency_key: Key = None
         return shown(request, jobs_of(request).create(owner, given.job(), idempotency_key=idempotency_key))
 
     return await asyncio.to_thread(make)
-
-
-@router.post("/jobs/plan", response_model=answers.Plan, openapi_extra=body_of(NewJob))
-async def plan_job(request: Request, owner: Owner) -> Mapping[str, Any]:
-    """Refuse what a creation would, and say what the job would be; nothing is queued."""
-    given = await read_json(request, NewJob)
-    return await asyncio.to_thread(_plan, request, owner, given)
 
 
 @router.get("/jobs", response_model=answers.Page[answers.JobSummary])
@@ -124,8 +119,8 @@ def shown(request: Request, job: Job) -> Mapping[str, Any]:
     fields = {name: getattr(job, name) for name in answers.JobSummary.model_fields}
     return {
         **fields,
-        "progress": jobs.progress(job.owner, job.id),
-        "metrics": next(iter(jobs.metrics(job.owner, job.id)[-1:]), None),
+        "progress": jobs.progress_of(job),
+        "metrics": next(jobs.folders.run(job.id).newest_metrics(), None),
         "model": made.name if made is not None and made.job_id == job.id else None,
         "page": links.of_job(job),
         "forks": [_as_fork(one) for one in offspring_of(request).forks(job.owner, job.id)],
@@ -138,21 +133,35 @@ def _as_fork(job: Job) -> Mapping[str, Any]:
     return {**fields, "step": job.origin.step, "changed": job.origin.changed}
 
 
-def _plan(request: Request, owner: str, given: NewJob) -> Mapping[str, Any]:
+def plan_of(request: Request, owner: str, given: NewJob) -> Mapping[str, Any]:
+    """What a job would be, as far as its settings and datasets tell.
+
+    Raises:
+        UserError: as a creation would.
+    """
     new = given.job()
     spec, warnings = jobs_of(request).check(owner, new)
     names = _in_names(spec.model_dump(), new)
     rows = jobs_of(request).datasets.verdict(owner, new.dataset, new.kind).rows
-    steps = spec.num_steps(rows) if isinstance(spec, RftSpec) else None
+    trained, held_out = split_of(spec, rows)
+    steps = spec.num_steps(trained) if isinstance(spec, RftSpec) else None
     return {
         "kind": new.kind,
         "spec": names,
-        "origins": {name: "given" if name in given.given else "default" for name in names},
+        "origins": {name: _origin(name, given) for name in names},
         "warnings": warnings,
         "rows": rows,
+        "held_out": held_out,
         "steps": steps,
-        "rollouts": rows * spec.epochs * spec.response_candidates_count if isinstance(spec, RftSpec) else None,
+        "rollouts": trained * spec.epochs * spec.response_candidates_count if isinstance(spec, RftSpec) else None,
     }
+
+
+def _origin(name: str, given: NewJob) -> str:
+    if name in given.given:
+        return "given"
+    moved = "goal" in given.given and name in GOALS[given.settings["goal"]]
+    return "goal" if moved else "default"
 
 
 def _in_names(spec: dict[str, Any], job: Any) -> dict[str, Any]:

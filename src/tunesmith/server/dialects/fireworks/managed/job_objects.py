@@ -81,7 +81,7 @@ def body(request: Request, job: Job) -> Body:
     """All of it."""
     jobs: Jobs = request.app.state.jobs
     run = jobs.run(job.owner, job.id)
-    lines, progress = jobs.metrics(job.owner, job.id), jobs.progress(job.owner, job.id)
+    lines, progress = run.metrics(), jobs.progress_of(job)
     log, metrics = run.path / "log.txt", run.path / "metrics.jsonl"
     measured = _measured(lines)
     used_s = sum(value for line in run.timing() for name, value in line.items() if name.startswith("time/"))
