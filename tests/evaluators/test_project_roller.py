@@ -12,6 +12,7 @@ from tunesmith.core.types import Completion, Prompt, SamplingParams
 from tunesmith.grading.projects.manifest import Entry, Project, Traits
 from tunesmith.models.chat import load_renderer
 from tunesmith.services.names import embedded_model
+from tunesmith.services.outside import Outside
 from tunesmith.services.project_roller import ProjectRoller
 from tunesmith.spec import RftSpec
 
@@ -75,7 +76,7 @@ def rolled(folder: Path, *rows: dict[str, Any], n: int = 1, scoring_s: float = 2
 
     async def all_of_them() -> list[Any]:
         secrets = {"MY_SECRET": "s", "FIREWORKS_API_BASE": "http://elsewhere"}
-        async with ProjectRoller(project, Fixed(renderer), renderer, spec, 100, secrets) as roller:
+        async with ProjectRoller(project, Fixed(renderer), renderer, spec, 100, Outside(secrets)) as roller:
             groups = await asyncio.gather(*(roller.roll(p, SamplingParams(max_tokens=5), n) for p in prompts))
         return [rollout for group in groups for rollout in group.rollouts]
 

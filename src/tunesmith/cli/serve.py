@@ -40,6 +40,15 @@ def serve(
     dashboard_host: Annotated[
         list[str] | None, typer.Option(help="A name, besides addresses and localhost, that the web page answers to.")
     ] = None,
+    public_url: Annotated[
+        str, typer.Option(help="Where other machines reach this server, such as https://tune.example.org.")
+    ] = "",
+    allow_network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An inner network that users may name as the address of a remote server, such as 10.1.0.0/16."
+        ),
+    ] = None,
     sandbox: Annotated[
         str,
         typer.Option(
@@ -53,6 +62,7 @@ def serve(
 
     Example: tunesmith serve --port 8000 --data-dir ./data
     """
+    from tunesmith.core.addresses import networks
     from tunesmith.server.process import run
     from tunesmith.server.settings import ServerSettings
 
@@ -67,8 +77,11 @@ def serve(
         max_dataset_bytes=max_dataset_mib << 20,
         max_running_jobs=max_running_jobs,
         sandbox=sandbox,
+        public_url=public_url,
+        allowed_networks=tuple(allow_network or ()),
         dashboard_hosts=tuple(dashboard_host or ()),
     )
+    networks(settings.allowed_networks)
     run(settings, _announce)
 
 

@@ -4,7 +4,7 @@ A name is looked up once, every address it has is checked, and the connection go
 could answer differently. Nobody is followed to another place.
 """
 
-import http.client
+import asyncio
 import socket
 import ssl
 from collections.abc import Iterable, Sequence
@@ -16,6 +16,8 @@ from tunesmith.core.errors import UserError
 
 Network = IPv4Network | IPv6Network
 PORTS = {"http": 80, "https": 443}
+LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+"""This machine."""
 DISGUISED = tuple(
     ip_network(n) for n in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96", "fec0::/10")
 )
@@ -82,14 +84,10 @@ def is_allowed(address: str, allowed: Sequence[Network] = ()) -> bool:
     return ip.is_global and not ip.is_multicast and not any(ip in network for network in DISGUISED)
 
 
-def connect(to: Destination, timeout_s: float) -> http.client.HTTPConnection:
-    """A connection to the checked address. It follows no redirects; close it when done."""
-    connection = http.client.HTTPConnection(to.host, to.port, timeout=timeout_s)
-    sock = socket.create_connection((to.address, to.port), timeout_s)
-    if to.scheme == "https":
-        sock = ssl.create_default_context().wrap_socket(sock, server_hostname=to.host)
-    connection.sock = sock
-    return connection
+async def open_streams(to: Destination) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the checked address, under the name that was asked for. Close the writer when done."""
+    tls = ssl.create_default_context() if to.scheme == "https" else None
+    return await asyncio.open_connection(to.address, to.port, ssl=tls, server_hostname=to.host if tls else None)
 
 
 def _parts(where: str, url: str) -> tuple[str, int, str, str]:

@@ -111,7 +111,7 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     await state.sessions.start()
     state.monitoring.watch(state.sessions.status)
     settings = state.settings
-    workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url)
+    workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url, settings.to_workers())
     if state.mirror is not None:
         await state.mirror.start()
         state.monitoring.watch_artefacts(lambda: state.mirror.waiting)

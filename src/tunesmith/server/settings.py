@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tunesmith.grading.sandbox import AUTO
 from tunesmith.services.datasets import MAX_BYTES
+from tunesmith.services.outside import Server
 from tunesmith.services.store import file_url
 
 
@@ -32,6 +33,10 @@ class ServerSettings:
     stop_s: float = 30.0
     """How long requests in hand may take once the server is told to stop."""
 
+    public_url: str = ""
+    """Where other machines reach the server; empty for host and port."""
+    allowed_networks: tuple[str, ...] = ()
+    """Inner networks that users may name as addresses of their remote servers."""
     dashboard_hosts: tuple[str, ...] = ()
     """Names, besides addresses and localhost, under which the web page answers."""
 
@@ -52,3 +57,7 @@ class ServerSettings:
         """The address that clients on this machine use."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def to_workers(self) -> Server:
+        """What the workers of jobs are told."""
+        return Server(self.public_url or self.base_url, self.allowed_networks, self.loopback)

@@ -29,6 +29,7 @@ from tunesmith.services.card import mean_interval
 from tunesmith.services.engine import sampling_engine
 from tunesmith.services.jobs.job import EVALUATION
 from tunesmith.services.jobs.results import RESULTS
+from tunesmith.services.outside import NOTHING, Outside
 from tunesmith.services.prepare import distinct, prepare_rft
 from tunesmith.services.project_grader import any_grader
 from tunesmith.services.rollers import roller_of
@@ -42,18 +43,18 @@ COLUMNS = ("prompt_id", "row", "text", "reward", "parts", "reason", "error")
 
 
 def run_evaluation(
-    run: RunFolder, spec: RftSpec, sampled: bool, watcher: Watcher = SILENT, secrets: Mapping[str, str] | None = None
+    run: RunFolder, spec: RftSpec, sampled: bool, watcher: Watcher = SILENT, outside: Outside = NOTHING
 ) -> RunFolder:
     """Grade every row, going on where an earlier process stopped.
 
     Args:
         sampled: attempts are the model's (``base_model`` with ``warm_start_from`` on it); else the rows' own answers.
-        secrets: environment variables for an uploaded evaluator.
+        outside: what an uploaded evaluator may know and reach.
 
     Raises:
         UserError: the dataset, model or evaluator cannot be used. JobStopped: every grading failed.
     """
-    work = partial(_work, run, spec, sampled, watcher, secrets or {})
+    work = partial(_work, run, spec, sampled, watcher, outside)
     return asyncio.run(guarded(run, spec.report_to, work))
 
 
@@ -67,11 +68,9 @@ class _Ready:
     notes: Sequence[str]
 
 
-async def _work(
-    run: RunFolder, spec: RftSpec, sampled: bool, watcher: Watcher, secrets: Mapping[str, str], _: ExitStack
-) -> None:
+async def _work(run: RunFolder, spec: RftSpec, sampled: bool, watcher: Watcher, outside: Outside, _: ExitStack) -> None:
     async with AsyncExitStack() as stack:
-        ready = await (_sampling if sampled else _recorded)(spec, stack, secrets)
+        ready = await (_sampling if sampled else _recorded)(spec, stack, outside)
         if not (run.path / "state.json").is_file():
             run.create(spec.model_dump(), EVALUATION)
         stack.enter_context(run.exclusive())
@@ -91,19 +90,19 @@ async def _work(
     _finish(run, spec, len(batches))
 
 
-async def _sampling(spec: RftSpec, stack: AsyncExitStack, secrets: Mapping[str, str]) -> _Ready:
+async def _sampling(spec: RftSpec, stack: AsyncExitStack, outside: Outside) -> _Ready:
     adapter = None if spec.warm_start_from is None else Path(spec.warm_start_from)
     engine = sampling_engine(Path(spec.base_model), adapter, spec.concurrency())
     found = prepare_rft(spec, engine.renderer, engine.model.config.max_positions)
-    roller = await stack.enter_async_context(roller_of(spec, engine, secrets))
+    roller = await stack.enter_async_context(roller_of(spec, engine, outside))
     return _Ready(found.train, roller, engine.renderer.decode, (*found.notes, *engine.renderer.notes))
 
 
-async def _recorded(spec: RftSpec, stack: AsyncExitStack, secrets: Mapping[str, str]) -> _Ready:
+async def _recorded(spec: RftSpec, stack: AsyncExitStack, outside: Outside) -> _Ready:
     report = load_rows(Path(spec.dataset), "rft", spec.skip_bad_rows)
     rows: Sequence[RftRow] = report.rows
     nothing = np.zeros(0, np.int32)
-    roller = Recorded(await stack.enter_async_context(any_grader(spec, secrets)))
+    roller = Recorded(await stack.enter_async_context(any_grader(spec, outside.secrets)))
     prompts = distinct([Prompt(row.prompt_id, row.row, nothing) for row in rows])
     return _Ready(prompts, roller, lambda _: "", ())
 

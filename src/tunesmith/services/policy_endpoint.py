@@ -1,7 +1,8 @@
 """The policy of a running job for its own rollouts: OpenAI's chat completions on a unix socket.
 
 Every rollout has an address of its own, ``/rollout/<id>/v1``, and a model of its own name for code that knows one
-base address only; so the calls of a rollout are told from those of all others.
+base address only; so the calls of a rollout are told from those of all others. A remote server's calls go below
+``/rollout_id/<id>``.
 """
 
 import asyncio
@@ -19,11 +20,12 @@ from tunesmith.core.errors import UserError
 from tunesmith.core.types import Completion
 from tunesmith.models.chat import ChatRenderer
 from tunesmith.rollout.conversation import Asked, Conversation, Turn
+from tunesmith.services.gateway.front import Front, Records
 
 MOST_BODY_BYTES = 64 << 20
 _CHUNK = 1 << 16
-_ADDRESS = re.compile(r"/rollout/([0-9a-f]+)/")
-_MODEL = re.compile(r"rollout-([0-9a-f]+)$")
+_ADDRESS = re.compile(r"/rollout(?:_id)?/([0-9a-z-]+)/")
+_MODEL = re.compile(r"rollout-([0-9a-z-]+)$")
 
 
 def address_of(rollout: str) -> str:
@@ -37,7 +39,7 @@ def model_of(rollout: str) -> str:
 
 
 class Line:
-    """A rollout's conversation, and when it was last answered."""
+    """A rollout's conversation, what is known of it besides, and when it was last answered."""
 
     def __init__(self, begin: Callable[[], Conversation]) -> None:
         self._begin = begin
@@ -46,6 +48,7 @@ class Line:
     def again(self) -> None:
         """Forget what was said: the rollout begins anew."""
         self.conversation = self._begin()
+        self.records = Records()
         self._waiting = 0
         self._answered = monotonic()
 
@@ -73,9 +76,15 @@ class PolicyEndpoint:
     def __init__(self, renderer: ChatRenderer) -> None:
         self.lines: dict[str, Line] = {}
         """By the rollout's id."""
+        self.front: Front | None = None
+        """For rollouts that are made elsewhere."""
         self._renderer = renderer
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[Any]] = set()
+
+    def records_of(self, rollout: str) -> Records | None:
+        line = self.lines.get(rollout)
+        return None if line is None else line.records
 
     async def start(self, socket: Path) -> None:
         self._server = await asyncio.start_unix_server(self._serve, socket)
@@ -111,19 +120,24 @@ class PolicyEndpoint:
             self._connections.discard(task)
 
     async def _answer(self, method: str, path: str, data: bytes) -> tuple[int, dict[str, Any]]:
-        if method != "POST" or not path.partition("?")[0].endswith("/chat/completions"):
-            return 404, _error("no such address: POST chat/completions is all there is here")
         try:
-            body = json.loads(data)
-            found = _ADDRESS.search(path) or _MODEL.search(str(body.get("model")))
-            line = self.lines.get(found[1]) if found else None
-            if line is None:
-                return 404, _error("no such rollout: use the base address and the model of completion_params")
-            return 200, response(await line.turn(body), self._renderer, body)
+            if method == "POST" and path.partition("?")[0].endswith("/chat/completions"):
+                return await self._chat(path, json.loads(data))
+            found = None if self.front is None else await self.front.answer(method, path, data)
+            return found or (404, _error("no such address: POST chat/completions is what there is here"))
         except UserError as e:
             return 400, _error(str(e))
         except (ValueError, TypeError, AttributeError, LookupError) as e:
             return 400, _error(f"the request cannot be read: {e}")
+
+    async def _chat(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        found = _ADDRESS.search(path) or _MODEL.search(str(body.get("model")))
+        line = self.lines.get(found[1]) if found else None
+        if line is None:
+            return 404, _error("no such rollout: use the base address and the model of completion_params")
+        turn = await line.turn(body)
+        line.records.keep(path, body, turn)
+        return 200, response(turn, self._renderer, body)
 
 
 def read_request(body: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Asked]:

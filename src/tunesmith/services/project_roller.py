@@ -13,6 +13,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
+from tunesmith.core.errors import UserError
 from tunesmith.core.ports import GradingError, Sampler
 from tunesmith.core.seeds import seed_of
 from tunesmith.core.types import Completion, Group, Prompt, Rollout, SamplingParams
@@ -22,6 +23,9 @@ from tunesmith.grading.projects.supervisor import Attempted, Supervisor
 from tunesmith.models.chat import ChatRenderer
 from tunesmith.rollout.collect import single_turn
 from tunesmith.rollout.conversation import Conversation, reply_message
+from tunesmith.services.gateway.front import REMOTE, Front
+from tunesmith.services.gateway.rollouts import new_rollout, tell
+from tunesmith.services.outside import Outside, Reach
 from tunesmith.services.policy_endpoint import Line, PolicyEndpoint, address_of, model_of
 from tunesmith.services.project_grader import Idle, score_of
 from tunesmith.spec import RftSpec
@@ -40,25 +44,46 @@ class ProjectRoller:
         renderer: ChatRenderer,
         spec: RftSpec,
         longest: int,
-        secrets: Mapping[str, str],
+        outside: Outside,
     ) -> None:
         """
         Args:
             longest: tokens of a call's prompt and answer together.
+
+        Raises:
+            UserError: the rollouts are made by a remote server, which nothing here can be reached by.
         """
         self._project, self._sampler, self._renderer, self._spec = project, sampler, renderer, spec
         self._longest = longest
         self._folder = Path(tempfile.mkdtemp(prefix="tunesmith-policy-"))
         self._port = _free_port()
         self._endpoint = PolicyEndpoint(renderer)
-        self._supervisor = Supervisor(project, self._surroundings(secrets), spec.rollout_timeout_s)
+        self._reach = _reach_of(project, outside)
+        self._supervisor = Supervisor(project, self._surroundings(outside.secrets), spec.rollout_timeout_s)
         self._free = asyncio.Semaphore(spec.concurrency())
         self._asked = self._answered = 0.0
 
     async def __aenter__(self) -> "ProjectRoller":
-        await self._endpoint.start(self._folder / "policy.sock")
-        await self._supervisor.ready()
+        try:
+            await self._begin()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
+
+    async def _begin(self) -> None:
+        """
+        Raises:
+            UserError: the project cannot be loaded, or its remote server is where nobody may reach.
+        """
+        socket = self._folder / "policy.sock"
+        await self._endpoint.start(socket)
+        guest = await self._supervisor.ready()
+        if self._reach is not None:
+            # As the project names it today: it may come from a variable that was changed since it was built.
+            self._endpoint.front = Front(self._reach, guest.traits["remote"], self._endpoint.records_of)
+            await self._endpoint.front.check()
+            tell(self._reach.folder, socket)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -85,7 +110,7 @@ class ProjectRoller:
 
     async def _rolled(self, prompt: Prompt, params: SamplingParams, n: int) -> list[Rollout]:
         """Whatever the project's rollout processor makes of its calls."""
-        names = [token_hex(12) for _ in range(n)]
+        names = [token_hex(12) if self._reach is None else new_rollout(self._reach.job_id) for _ in range(n)]
         lines = [Line(partial(self._conversation, replace(params, seed=seed_of(params.seed, i)))) for i in range(n)]
         self._endpoint.lines |= zip(names, lines, strict=True)
         try:
@@ -126,25 +151,27 @@ class ProjectRoller:
 
     def _call(self, prompt: Prompt, params: SamplingParams, name: str) -> dict[str, Any]:
         """What an attempt is told: the row, and where and how to ask the policy."""
-        completion_params = {
-            "model": model_of(name),
-            "api_base": f"http://localhost:{self._port}{address_of(name)}",
-            "api_key": name,
-            "temperature": params.temperature,
-            "max_tokens": params.max_tokens,
-        }
+        asked = {"model": model_of(name), "temperature": params.temperature, "max_tokens": params.max_tokens}
+        if self._reach is None:
+            asked |= {"api_base": f"{self._localhost}{address_of(name)}", "api_key": name}
         return {
             "id": name,
             "prompt_id": prompt.prompt_id,
             "row": prompt.row,
-            "completion_params": completion_params,
+            "completion_params": asked,
+            "remote": f"{self._localhost}{REMOTE}",
         }
+
+    @property
+    def _localhost(self) -> str:
+        """The policy, as the project sees it."""
+        return f"http://localhost:{self._port}"
 
     def _surroundings(self, secrets: Mapping[str, str]) -> Surroundings:
         """Code that reads its addresses from the environment finds the policy too, by the model's name."""
-        base = f"http://localhost:{self._port}/v1"
+        base = f"{self._localhost}/v1"
         variables = ("EP_LLM_API_BASE", "EP_LLM_BASE_URL", "FIREWORKS_API_BASE", "OPENAI_BASE_URL", "OPENAI_API_BASE")
-        environment = dict.fromkeys(variables, base)
+        environment = dict.fromkeys(variables, base) | {"EP_MODEL_BASE_URL": self._localhost}
         keys = {name: "rollout" for name in ("FIREWORKS_API_KEY", "OPENAI_API_KEY") if name not in secrets}
         return Surroundings(
             memory_mb=self._spec.grader_memory_mb,
@@ -154,6 +181,16 @@ class ProjectRoller:
             network=self._spec.grader_network,
             sockets={self._port: self._folder / "policy.sock"},
         )
+
+
+def _reach_of(project: Project, outside: Outside) -> Reach | None:
+    """What the project needs of the world; None for one that makes its rollouts itself."""
+    if not project.traits.remote:
+        return None
+    if outside.reach is None:
+        problem = "has its rollouts made by a remote server, which can only reach the jobs of a server"
+        raise UserError("evaluator", problem, "Start `tunesmith serve` and create the job there")
+    return outside.reach
 
 
 def _rollout(conversation: Conversation, version: int) -> Rollout:

@@ -13,6 +13,7 @@ from typing import Any
 from tunesmith.core.types import Metrics
 from tunesmith.services.engine import Engine, engine_of
 from tunesmith.services.memory import peak_bytes
+from tunesmith.services.outside import Outside
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.worker import Recipe, Watcher, keep, recipe_of
 from tunesmith.spec import AnySpec, RftSpec
@@ -69,15 +70,15 @@ class _Seen:
 
 async def _rehearse(spec: AnySpec, folder: Path, secrets: Mapping[str, str] | None) -> Plan:
     small = spec.model_copy(update={"eval_every": STEPS, "epochs": max(spec.epochs, STEPS)})
-    prompts = 0
+    prompts, outside = 0, Outside(secrets or {})
     async with AsyncExitStack() as stack:
         engine = engine_of(spec)
-        full = await recipe_of(spec, engine, stack, -1, {}, secrets=secrets)
+        full = await recipe_of(spec, engine, stack, -1, {}, outside=outside)
         if isinstance(spec, RftSpec):
             prompts = spec.prompts_per_chunk(full.rows)
             small = small.model_copy(update={"chunk_size": min(prompts, PROMPTS)})
         heldout = min(full.heldout, HELD_OUT)
-        rehearsal = await recipe_of(small, engine, stack, -1, {}, heldout=heldout, secrets=secrets)
+        rehearsal = await recipe_of(small, engine, stack, -1, {}, heldout=heldout, outside=outside)
         run = RunFolder(folder / "run").create(spec.model_dump(), spec.kind)
         seen = await _steps(rehearsal, run, small, engine)
     scale = max(1.0, prompts / PROMPTS)

@@ -1,6 +1,6 @@
 """Who makes a job's attempts: what its evaluator asks for, a single reply to be graded or a user's whole project."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from tunesmith.grading.projects.manifest import PROJECT
 from tunesmith.rollout.collect import SingleTurn
 from tunesmith.services.engine import Engine, SamplingEngine
 from tunesmith.services.local_judge import judge_of
+from tunesmith.services.outside import NOTHING, Outside
 from tunesmith.services.project_grader import as_file
 from tunesmith.services.project_roller import ProjectRoller
 from tunesmith.spec import RftSpec
@@ -18,12 +19,12 @@ from tunesmith.spec import RftSpec
 
 @asynccontextmanager
 async def roller_of(
-    spec: RftSpec, engine: Engine | SamplingEngine, secrets: Mapping[str, str] | None = None
+    spec: RftSpec, engine: Engine | SamplingEngine, outside: Outside = NOTHING
 ) -> AsyncIterator[Roller]:
     """The roller of a spec, for the length of a block.
 
     Args:
-        secrets: environment variables for a user's project.
+        outside: for a user's project.
 
     Raises:
         UserError: the evaluator cannot be read or loaded.
@@ -33,7 +34,7 @@ async def roller_of(
         project = manifest.read(Path(evaluator.removeprefix(PROJECT)))
         if (file := as_file(project)) is None:
             longest = min(spec.max_context_length, engine.model.config.max_positions)
-            given = (project, engine.sampler, engine.renderer, spec, longest, secrets or {})
+            given = (project, engine.sampler, engine.renderer, spec, longest, outside)
             async with ProjectRoller(*given) as roller:
                 yield roller
             return

@@ -21,6 +21,7 @@ from tunesmith.rollout.collect import SingleTurn, grade
 from tunesmith.services.engine import build_engine
 from tunesmith.services.local_judge import judge_of
 from tunesmith.services.names import base_model
+from tunesmith.services.outside import Outside
 from tunesmith.services.prepare import prepare_rft
 from tunesmith.services.rollers import roller_of
 from tunesmith.spec import RftSpec
@@ -73,7 +74,7 @@ async def _sampled(spec: RftSpec, rows: int, secrets: Mapping[str, str]) -> Tria
 
     if str(spec.evaluator).startswith(PROJECT):
         began = time.perf_counter()
-        async with roller_of(spec, engine, secrets) as project:
+        async with roller_of(spec, engine, Outside(secrets)) as project:
             groups = await groups_of(project)
         # A project may make its attempts itself, so that sampling and grading cannot be told apart.
         took = time.perf_counter() - began

@@ -21,6 +21,7 @@ from tunesmith.services.card import build_card
 from tunesmith.services.card_pages import as_html, as_markdown
 from tunesmith.services.engine import Engine, engine_of
 from tunesmith.services.memory import peak_bytes
+from tunesmith.services.outside import NOTHING, Outside
 from tunesmith.services.prepare import prepare_dpo, prepare_rft, prepare_sft
 from tunesmith.services.report import write_report
 from tunesmith.services.rollers import roller_of
@@ -45,7 +46,7 @@ class Watcher:
 SILENT = Watcher()
 
 
-def start(spec: AnySpec, watcher: Watcher = SILENT, secrets: Mapping[str, str] | None = None) -> RunFolder:
+def start(spec: AnySpec, watcher: Watcher = SILENT, outside: Outside = NOTHING) -> RunFolder:
     """Run a new job to its end in this process; refused input leaves nothing behind.
 
     Raises:
@@ -57,16 +58,16 @@ def start(spec: AnySpec, watcher: Watcher = SILENT, secrets: Mapping[str, str] |
     run = RunFolder(folder)
     if (folder / "state.json").exists():
         run.create({}, spec.kind)  # refuses with the mend
-    return asyncio.run(guarded(run, spec.report_to, partial(_work, run, spec, watcher, secrets or {}, False)))
+    return asyncio.run(guarded(run, spec.report_to, partial(_work, run, spec, watcher, outside, False)))
 
 
-def resume(run: RunFolder, watcher: Watcher = SILENT, secrets: Mapping[str, str] | None = None) -> RunFolder:
+def resume(run: RunFolder, watcher: Watcher = SILENT, outside: Outside = NOTHING) -> RunFolder:
     """Go on after the newest whole checkpoint; ends with the same bits as a run that was never stopped."""
     state = run.state()
     if state.state in ("COMPLETED", "EARLY_STOPPED") and run.card():  # the card is written last
         raise Conflict(str(run.path), f"is {state.state}: there is nothing to resume", "Start a new run from its spec")
     spec = build_spec(run.spec())
-    return asyncio.run(guarded(run, spec.report_to, partial(_work, run, spec, watcher, secrets or {}, True)))
+    return asyncio.run(guarded(run, spec.report_to, partial(_work, run, spec, watcher, outside, True)))
 
 
 async def guarded(run: RunFolder, report_to: Sequence[str], work: Callable[[ExitStack], Awaitable[None]]) -> RunFolder:
@@ -110,7 +111,7 @@ def _record(run: RunFolder, state: str, reason: str) -> None:
 
 
 async def _work(
-    run: RunFolder, spec: AnySpec, watcher: Watcher, secrets: Mapping[str, str], resumed: bool, trackers: ExitStack
+    run: RunFolder, spec: AnySpec, watcher: Watcher, outside: Outside, resumed: bool, trackers: ExitStack
 ) -> None:
     async with AsyncExitStack() as stack:
         if resumed:
@@ -120,7 +121,7 @@ async def _work(
         if checkpoint:
             engine.trainer.load_state(checkpoint.folder)
         after, state = (checkpoint.step, checkpoint.state) if checkpoint else (-1, {})
-        recipe = await recipe_of(spec, engine, stack, after, state, secrets=secrets)
+        recipe = await recipe_of(spec, engine, stack, after, state, outside=outside)
         warnings = spec.warnings()
         notes = [*recipe.notes, *warnings, *engine.renderer.notes]
         if resumed:
@@ -162,20 +163,20 @@ async def recipe_of(
     after: int,
     state: Mapping[str, float],
     heldout: int | None = None,
-    secrets: Mapping[str, str] | None = None,
+    outside: Outside = NOTHING,
 ) -> Recipe:
     """Everything a job would refuse is refused here: data and grader; nothing is spent or written yet.
 
     Args:
         stack: closes the grader.
         after, state: where a checkpoint left the job; -1 and empty for a new one.
-        secrets: environment variables for an uploaded evaluator.
+        outside: for an uploaded evaluator.
         heldout: use this many held-out rows only.
     """
     context = engine.model.config.max_positions
     if isinstance(spec, RftSpec):
         prompts = prepare_rft(spec, engine.renderer, context)
-        roller = await stack.enter_async_context(roller_of(spec, engine, secrets))
+        roller = await stack.enter_async_context(roller_of(spec, engine, outside))
         job = rft.RftJob(spec, prompts.train, prompts.heldout[:heldout], engine.sampler, engine.trainer, roller)
         steps = rft.run(job, after, state)
         return Recipe(steps, job.num_steps, list(prompts.notes), len(prompts.train), len(prompts.heldout))

@@ -343,10 +343,8 @@ def test_the_life_of_a_trainer_job(ask: Ask):
     assert ask("GET", f"{JOBS}/one").json()["state"] == "JOB_STATE_DELETED"
     assert "was deleted" in ask("GET", f"{root}/healthz").json()["detail"]
     kept, _ = ask("GET", f"{JOBS}/one/checkpoints").json()["checkpoints"]
-    assert (kept["name"], kept["checkpointType"]) == (
-        "accounts/default/rlorTrainerJobs/one/checkpoints/kept",
-        "CHECKPOINT_TYPE_TRAINING_LORA",
-    )
+    assert kept["name"] == "accounts/default/rlorTrainerJobs/one/checkpoints/kept"
+    assert kept["checkpointType"] == "CHECKPOINT_TYPE_TRAINING_LORA"
 
 
 def test_a_trainer_of_references_needs_no_rank(ask: Ask):

@@ -28,6 +28,8 @@ OURS = ("model", "temperature", "max_tokens", "top_p", "top_k", "n", "stream", "
 """Parameters of a completion that the job decides, whatever the project asks for."""
 PAST = ("rollout_status", "execution_metadata", "evaluation_result", "eval_metadata", "pid", "created_at")
 """Fields of a row that tell of an earlier attempt at it."""
+_DEADLINE_EXCEEDED, _FINISHED = 4, 100
+"""Of eval-protocol's status codes; those below 100, but for 0, are the errors of gRPC."""
 Reply = dict[str, Any]
 
 
@@ -90,7 +92,17 @@ class Entry:
             "processor": name,
             "single_turn": own_class and not keeps and self.params.preprocess_fn is None,
             "max_concurrent_rollouts": int(self.params.max_concurrent_rollouts),
+            "remote": self._remote(),
         }
+
+    def _remote(self) -> str:
+        """Where the server is that makes the rollouts; empty without one."""
+        if not any(kind.__name__ == "RemoteRolloutProcessor" for kind in type(self.processor).__mro__):
+            return ""
+        address = self.processor._remote_base_url or (self.params.rollout_processor_kwargs or {}).get("remote_base_url")
+        if not address:
+            raise NotUsable("RemoteRolloutProcessor has no remote_base_url: name the server that makes the rollouts")
+        return str(address)
 
     @property
     def blocks(self) -> bool:
@@ -216,14 +228,16 @@ async def _rolled(entry: Entry, attempt: dict[str, Any]) -> Any:
         if len(prepared) != 1:
             raise ValueError(f"preprocess_fn made {len(prepared)} rows of one; a rollout needs exactly one")
         row = prepared[0]
-    rolled = await _process(entry, row, params)
-    if rolled.rollout_status.is_error():
-        raise Failed("rollout", str(rolled.rollout_status.message))
+    rolled = await _process(entry, row, params, attempt)
+    code = int(rolled.rollout_status.code)
+    if 0 < code < _FINISHED:
+        label = "timeout" if code == _DEADLINE_EXCEEDED else "rollout"
+        raise Failed(label, str(rolled.rollout_status.message) or f"it ended with the status {code}")
     rolled.rollout_status = models.Status.rollout_finished()
     return rolled
 
 
-async def _process(entry: Entry, row: Any, params: dict[str, Any]) -> Any:
+async def _process(entry: Entry, row: Any, params: dict[str, Any], attempt: dict[str, Any]) -> Any:
     types = importlib.import_module("eval_protocol.pytest.types")
     given = entry.params
     config = types.RolloutProcessorConfig(
@@ -240,6 +254,8 @@ async def _process(entry: Entry, row: Any, params: dict[str, Any]) -> Any:
     if processor is None:
         module = importlib.import_module("eval_protocol.pytest.default_single_turn_rollout_process")
         processor = module.SingleTurnRolloutProcessor()
+    elif entry.traits["remote"]:
+        processor._remote_base_url = attempt["remote"]  # which leads there, and only there
     tasks = processor([row], config)
     if len(tasks) != 1:
         raise ValueError(f"the rollout processor made {len(tasks)} tasks of one row")

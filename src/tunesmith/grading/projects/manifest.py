@@ -37,6 +37,8 @@ class Traits:
     """The class that makes rollouts; empty for a grader."""
     max_concurrent_rollouts: int | None = None
     """What the project asks for where a job does not say."""
+    remote: str = ""
+    """Address of the server that makes the rollouts; empty where the project makes them itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The worker process of one job: takes up the run where it stands and brings it to its end.
 
 ``python -m tunesmith.services.jobs.worker_main JOB_ID FENCE DATA_DIR LOCK``, the number of the open lock that makes it
-the job's only worker, and the database's URL on stdin. SIGTERM ends it after the step in hand, a second one at once. It
-may be killed at any moment: another goes on from the last checkpoint.
+the job's only worker; on stdin a line with the database's URL, and one with what the server tells. SIGTERM ends it
+after the step in hand, a second one at once. It may be killed at any moment: another goes on from the last checkpoint.
 """
 
 import logging
@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,12 @@ from pathlib import Path
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from tunesmith.core.addresses import LOOPBACK, networks
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import Finding
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.evaluators import Evaluators
+from tunesmith.services.gateway.rollouts import KEY_FILE
 from tunesmith.services.jobs.job import EVALUATION
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.lease import LOST, Lease, LeaseLost
@@ -29,6 +30,9 @@ from tunesmith.services.jobs.moves import State, move, note
 from tunesmith.services.jobs.results import publish_results
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.jobs.workers import STOPPED, take_over
+from tunesmith.services.key_files import secret_in
+from tunesmith.services.keys import Keys
+from tunesmith.services.outside import Outside, Reach, Server
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder, RunState
 from tunesmith.services.secrets import Secrets
@@ -54,6 +58,7 @@ class Work:
     run: RunFolder
     data_dir: Path
     secrets: Secrets
+    server: Server
 
     def do(self) -> None:
         """Run the job to its end and move its row there."""
@@ -61,11 +66,11 @@ class Work:
             row = db.get_one(JobRow, self.job_id)
         try:
             spec = self.jobs.specs.build(row.owner, row.id, row)
-            secrets = self.secrets.environment(row.owner)
+            outside = self._outside(row.owner)
             if row.kind == EVALUATION:
-                state = self._evaluate(row, spec, secrets)
+                state = self._evaluate(row, spec, outside)
             else:
-                state = self._train(spec, secrets)
+                state = self._train(spec, outside)
                 self._publish(row)
         except UserError as e:
             self._finish(self._stopped_as(), str(e))
@@ -78,25 +83,38 @@ class Work:
         else:
             self._finish(ENDINGS[state.state], state.reason)
 
-    def _train(self, spec: AnySpec, secrets: Mapping[str, str]) -> RunState:
+    def _outside(self, owner: str) -> Outside:
+        """
+        Raises:
+            UserError: secrets that were encrypted to another key.
+        """
+        allowed = networks(self.server.allowed)
+        # With more than one account, this machine's other services are not everybody's to reach.
+        if self.server.loopback and Keys(self.jobs.store).owners() <= {owner}:
+            allowed += LOOPBACK
+        secret = secret_in(self.data_dir / KEY_FILE)
+        reach = Reach(self.job_id, self.jobs.folders.of(self.job_id), self.server.base_url, allowed, secret)
+        return Outside(self.secrets.environment(owner), reach)
+
+    def _train(self, spec: AnySpec, outside: Outside) -> RunState:
         # Here, because torch takes seconds to load: the lease is held by now.
         from tunesmith.services import worker
 
         watcher = worker.Watcher(started=self._started, found=self._found)
         if not (self.run.path / "state.json").is_file():
-            worker.start(spec, watcher, secrets)
+            worker.start(spec, watcher, outside)
         elif not (self.run.state().state in ("COMPLETED", "EARLY_STOPPED") and self.run.card()):
-            worker.resume(self.run, watcher, secrets)
+            worker.resume(self.run, watcher, outside)
         return self.run.state()
 
-    def _evaluate(self, row: JobRow, spec: AnySpec, secrets: Mapping[str, str]) -> RunState:
+    def _evaluate(self, row: JobRow, spec: AnySpec, outside: Outside) -> RunState:
         from tunesmith.services import evaluation
         from tunesmith.services.worker import Watcher
 
         assert isinstance(spec, RftSpec), "that is what an evaluation's settings make"
         if not self.run.card():
             watcher = Watcher(started=self._started)
-            evaluation.run_evaluation(self.run, spec, "model" in row.settings, watcher, secrets)
+            evaluation.run_evaluation(self.run, spec, "model" in row.settings, watcher, outside)
         try:
             publish_results(self.jobs.datasets, row, self.run)
         except UserError as e:
@@ -159,12 +177,13 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         store = open_store(sys.stdin.readline().strip(), PATIENT_MS)
+        server = Server.of_line(sys.stdin.readline())
         secrets = Secrets(store, data_dir)
         evaluators = Evaluators(store, data_dir, secrets)
         jobs = Jobs(store, Datasets(store, data_dir), evaluators, Registry(store), data_dir)
         lease = Lease(store, job_id, fence)
         with lease.kept():
-            Work(jobs, lease, job_id, jobs.folders.run(job_id), data_dir, secrets).do()
+            Work(jobs, lease, job_id, jobs.folders.run(job_id), data_dir, secrets, server).do()
     except KeyboardInterrupt:
         return STOPPED
     except LeaseLost as e:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tunesmith.services.jobs.folders import Folders
+from tunesmith.services.outside import Server
 
 LOCK = "worker.lock"
 LOG = "worker.log"
@@ -28,8 +29,9 @@ EXIT_S = 10.0
 class Workers:
     """The workers of one data directory."""
 
-    def __init__(self, folders: Folders, data_dir: Path, database_url: str) -> None:
+    def __init__(self, folders: Folders, data_dir: Path, database_url: str, server: Server | None = None) -> None:
         self._folders, self._data_dir, self._database_url = folders, data_dir, database_url
+        self._server = server or Server()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, job_id: str, fence: int) -> None:
@@ -57,7 +59,7 @@ class Workers:
         assert child.stdin is not None, "it is a pipe"
         # Not among the arguments or the environment, which other processes can read: it may hold a password.
         with suppress(BrokenPipeError):
-            child.stdin.write(self._database_url.encode() + b"\n")
+            child.stdin.write(f"{self._database_url}\n{self._server.as_line()}\n".encode())
             child.stdin.close()
         self._children[job_id] = child
 
