@@ -29,12 +29,13 @@ from tunesmith.services.card import mean_interval
 from tunesmith.services.engine import sampling_engine
 from tunesmith.services.jobs.job import EVALUATION
 from tunesmith.services.jobs.results import RESULTS
+from tunesmith.services.keeping import SILENT, Watcher
 from tunesmith.services.outside import NOTHING, Outside
 from tunesmith.services.prepare import distinct, prepare_rft
 from tunesmith.services.project_grader import any_grader
 from tunesmith.services.rollers import roller_of
 from tunesmith.services.run_folder import RunFolder
-from tunesmith.services.worker import SILENT, Watcher, guarded
+from tunesmith.services.worker import guarded
 from tunesmith.spec import RftSpec
 
 BATCH = 32

@@ -110,7 +110,7 @@ class Work:
 
     def _evaluate(self, row: JobRow, spec: AnySpec, outside: Outside) -> RunState:
         from tunesmith.services import evaluation
-        from tunesmith.services.worker import Watcher
+        from tunesmith.services.keeping import Watcher
 
         assert isinstance(spec, RftSpec), "that is what an evaluation's settings make"
         if not self.run.card():
