@@ -27,14 +27,14 @@ from tunesmith.services.store import file_url, open_store
 
 pytestmark = pytest.mark.slow
 EXAMPLE = ROOT / "examples" / "remote_rollouts"
-ROWS = 48
-"""Three steps."""
+ROWS = 32
+"""Two steps."""
 JOBS = "/v1/accounts/default/reinforcementFineTuningJobs"
 FLAGS = {
     "--base-model": "tunesmith/embedded",
     "--output-model": "twice",
     "--learning-rate": "5e-4",
-    "--chunk-size": "16",
+    "--chunk-size": "8",
     "--response-candidates-count": "8",
     "--max-output-tokens": "32",
     "--batch-size": "4096",
@@ -131,7 +131,7 @@ def project_at(folder: Path, port: int) -> Path:
     rows = (folder / "sums.jsonl").read_text().splitlines()[:ROWS]
     (folder / "sums.jsonl").write_text("\n".join(rows) + "\n")
     file = folder / "test_twice.py"
-    file.write_text(file.read_text().replace("localhost:3000", f"localhost:{port}"))
+    file.write_text(file.read_text().replace("127.0.0.1:3000", f"127.0.0.1:{port}"))
     return folder
 
 
@@ -154,7 +154,7 @@ def test_the_example_trains(trained: Any) -> None:
     assert trained["state"] == "JOB_STATE_COMPLETED", trained
     metrics = [json.loads(line) for line in httpx2.get(trained["metricsFileSignedUrl"]).text.splitlines()]
     rewards = [m["rollout/reward_mean"] for m in metrics if "rollout/reward_mean" in m]
-    assert rewards[-1] > rewards[0] + 0.2
+    assert rewards[-1] > rewards[0]
     steps = [m for m in metrics if "rollout/turns_mean" in m]
     assert all(m["rollout/turns_mean"] == 2 for m in steps) and max(m.get("gap/max", 0.0) for m in metrics) == 0.0
 
