@@ -44,8 +44,9 @@ bench-gpu: $(VENV)/bench.stamp ## the same on a CUDA device, where there is one
 bench-serve: $(VENV)/dev.stamp clients ## `tunesmith serve` under the load of real clients; writes its part of bench/RESULTS.md
 	$(BIN)/python -m bench.serve
 
-soak: $(VENV)/dev.stamp        ## the server under everything at once: clients, a job, streams, generated requests; make soak MINUTES=1
-	$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),10)
+soak: $(VENV)/dev.stamp        ## the server under everything at once, then the long tests of reliability; make soak MINUTES=1
+	missed=0; $(BIN)/python -m bench.soak --minutes $(or $(MINUTES),10) || missed=1; \
+	$(BIN)/python -m bench.endurance || missed=1; exit $$missed
 
 embedded-model: $(VENV)/dev.stamp ## train the model that ships with the package, from nothing
 	$(BIN)/python scripts/make_embedded_model.py

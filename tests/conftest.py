@@ -2,9 +2,14 @@
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from databases import Postgres, running_postgres
+
+from tunesmith.services.store import file_url
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell that starts the tests in the background has interrupts ignored, and so would every job the tests interrupt.
@@ -29,3 +34,27 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared/data is not here")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """One that a test may stop."""
+    with running_postgres() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def lasting_postgres() -> Iterator[Postgres]:
+    with running_postgres() as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)])
+def database(request: pytest.FixtureRequest) -> Iterator[Callable[[Path], str]]:
+    """``database(data_dir)``: the URL of an empty database. What uses it is tested on either kind."""
+    if request.param == "sqlite":
+        yield file_url
+        return
+    server: Postgres = request.getfixturevalue("lasting_postgres")
+    with ExitStack() as copies:
+        yield lambda _folder: copies.enter_context(server.copy())

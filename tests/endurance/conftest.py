@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 from endurance.house import House
-from jobs_service.conftest import tiny  # noqa: F401  # a fixture
-from server.test_postgres import postgres  # noqa: F401  # a fixture
+from jobs_service.conftest import places, tiny  # noqa: F401  # fixtures
 
 Report = Callable[[str], None]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from databases import Postgres
 from endurance.conftest import Report
 from endurance.house import OWNER, House, middle_and_most
-from server.test_postgres import Postgres
 
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.moves import ENDED
@@ -180,3 +180,13 @@ def test_jobs_go_on_whatever_is_killed(
     report(strike_often(house, kills, ["worker", "server", "both"], tmp_path / "calm"))
     with house.place.store.read() as db:
         assert db.connection().exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(24, marks=[pytest.mark.slow, pytest.mark.timeout(2400)])])
+def test_jobs_on_postgresql_go_on_whatever_is_killed(
+    houses: Callable[..., House], tmp_path: Path, report: Report, postgres: Postgres, kills: int
+) -> None:
+    """The database too: it is stopped as when its machine fails, and started again."""
+    house = houses("--max-running-jobs", str(AT_ONCE), database_url=postgres.url)
+    targets = ["database", "worker", "database", "both"]
+    report(strike_often(house, kills, targets, tmp_path / "calm", postgres))

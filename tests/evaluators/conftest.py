@@ -1,6 +1,6 @@
 """Evaluators of a data directory without a server; requirements are installed once for all tests of a session."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,12 +9,12 @@ from clients.environments import python_of
 from tunesmith.services.evaluator_builds import EVAL_PROTOCOL, environment_name
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.secrets import Secrets
-from tunesmith.services.store import Store, file_url, open_store
+from tunesmith.services.store import Store, open_store
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(file_url(tmp_path))
+def store(tmp_path: Path, database: Callable[[Path], str]) -> Iterator[Store]:
+    opened = open_store(database(tmp_path))
     yield opened
     opened.close()
 

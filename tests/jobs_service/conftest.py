@@ -7,7 +7,7 @@ import pytest
 from crash import tiny_jobs
 from jobs_service.workplace import Workplace
 
-from tunesmith.services.store import Store, file_url, open_store
+from tunesmith.services.store import Store, open_store
 
 
 @pytest.fixture(scope="session")
@@ -20,16 +20,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(file_url(tmp_path))
+def store(tmp_path: Path, database: Callable[[Path], str]) -> Iterator[Store]:
+    opened = open_store(database(tmp_path))
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def place(tmp_path: Path, tiny: Path) -> Iterator[Workplace]:
+def place(tmp_path: Path, tiny: Path, database: Callable[[Path], str]) -> Iterator[Workplace]:
     """A data directory with the tiny model and nobody's jobs."""
-    made = Workplace(tmp_path, tiny)
+    made = Workplace(tmp_path, tiny, url=database(tmp_path))
     yield made
     made.close()
 

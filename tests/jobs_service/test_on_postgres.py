@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from jobs_service.workplace import Workplace
-from server.test_postgres import postgres, url  # noqa: F401  # fixtures
+from server.test_postgres import url  # noqa: F401  # a fixture
 
 from tunesmith.core.errors import Conflict
 

@@ -16,11 +16,17 @@ from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.lease import LOST
 from tunesmith.services.jobs.moves import ENDED
 from tunesmith.services.jobs.rows import JobRow
-from tunesmith.services.store import FILE_NAME
+from tunesmith.services.store import FILE_NAME, file_url
 
 pytestmark = pytest.mark.thorough
 LONG = {"epochs": 10}
 """Thirty steps of four rows."""
+
+
+@pytest.fixture
+def database() -> Callable[[Path], str]:
+    """Not on either kind: workers on PostgreSQL have tests of their own."""
+    return file_url
 
 
 def until_step(place: Workplace, job: Job, least: int) -> None:
@@ -143,37 +149,6 @@ def test_what_only_the_model_can_tell_fails_the_job_in_words(place: Workplace) -
     ended = place.until_state(place.create("sft"), "failed", "succeeded")
     assert ended.state == "failed" and "Dataset validation failed: too long on line 1" in ended.reason, place.said()
     assert str(place.data_dir) not in ended.reason
-
-
-@pytest.mark.slow
-def test_many_kills_of_workers_and_schedulers(places: Callable[[str], Workplace]) -> None:
-    """Four jobs, fifty seeded kills: of a worker, of the scheduler, or of both; the bytes of calm runs at the end."""
-    rng = random.Random(11)
-    place = places("rough")
-    place.max_running = 4
-    place.restart()
-    kinds = ["sft", "dpo", "rft", "sft"]
-    seeds = [1, 2, 3, 4]
-    changes = [{"epochs": 10, "seed": seed} for seed in seeds]
-    jobs = [place.create(kind, **given) for kind, given in zip(kinds, changes, strict=True)]
-    kills = 0
-    # Not in the last steps, where a worker has nothing left to do that would start the count of its losses anew.
-    while kills < 50 and (left := [job for job in jobs if place.step(job) < 26 and place.state(job) not in ENDED]):
-        job, what = rng.choice(left), rng.choice(["worker", "scheduler", "both"])
-        until_step(place, job, place.step(job) + rng.randint(0, 2))
-        time.sleep(rng.uniform(0, 0.3))
-        kills += place.kill(job) if what != "scheduler" else 1
-        if what != "worker":
-            place.restart()
-    calm = places("calm")
-    calm.max_running = 4
-    calm.restart()
-    expected = [calm.create(kind, **given) for kind, given in zip(kinds, changes, strict=True)]
-    for where, those in ((place, jobs), (calm, expected)):
-        for job in those:
-            assert where.until_state(job, "succeeded", "failed").state == "succeeded", where.said()
-    for job, other in zip(jobs, expected, strict=True):
-        assert place.fingerprint(job) == calm.fingerprint(other)
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ class Workplace:
     """Owners named here have each kind's dataset under the kind's name."""
 
     def __init__(self, data_dir: Path, tiny: Path, max_running: int = 1, url: str = "") -> None:
-        self.data_dir, self.url, self._tiny = data_dir, url or file_url(data_dir), tiny
+        self.data_dir, self.url, self.tiny = data_dir, url or file_url(data_dir), tiny
         self.store = open_store(self.url)
         registry = Registry(self.store)
         registry.add(MODEL, tiny / "model")
@@ -58,7 +58,7 @@ class Workplace:
         name = name or kind
         self.datasets.create(owner, name)
         with self.datasets.upload(owner, name) as incoming:
-            incoming.write((self._tiny / "data" / f"{kind}.jsonl").read_bytes() if data is None else data)
+            incoming.write((self.tiny / "data" / f"{kind}.jsonl").read_bytes() if data is None else data)
         self.datasets.finish(owner, name)
         return name
 
@@ -82,6 +82,14 @@ class Workplace:
             assert time.monotonic() - began < seconds, self.said()
             self.scheduler.look()
             time.sleep(0.02)
+        return time.monotonic() - began
+
+    def until_gone(self, jobs: list[Job]) -> float:
+        """Wait, and let the scheduler see nothing, until no worker of theirs lives; the seconds that it took."""
+        began = time.monotonic()
+        while any(self.workers.lives(job.id) for job in jobs):
+            assert time.monotonic() - began < WAIT_S, self.said()
+            time.sleep(0.05)
         return time.monotonic() - began
 
     def state(self, job: Job) -> str:

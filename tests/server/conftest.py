@@ -13,7 +13,7 @@ from server.running import RunningServer
 from tunesmith.server.app import create_app
 from tunesmith.server.settings import ServerSettings
 from tunesmith.services.keys import Keys
-from tunesmith.services.store import Store, file_url, open_store
+from tunesmith.services.store import Store, open_store
 
 Ask = Callable[..., httpx2.Response]
 
@@ -28,16 +28,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(file_url(tmp_path / "data"))
+def store(tmp_path: Path, database: Callable[[Path], str]) -> Iterator[Store]:
+    opened = open_store(database(tmp_path / "data"))
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[FastAPI]:
+def app(tmp_path: Path, database: Callable[[Path], str]) -> Iterator[FastAPI]:
     """An app with a small limit; services that live while the server runs are not started."""
-    made = create_app(ServerSettings(tmp_path / "data", max_body_bytes=1 << 20))
+    data_dir = tmp_path / "data"
+    made = create_app(ServerSettings(data_dir, database_url=database(data_dir), max_body_bytes=1 << 20))
     yield made
     made.state.store.close()
 

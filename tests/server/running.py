@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-START_S = 60.0
+START_S = 180.0
 STOP_S = 60.0
 
 

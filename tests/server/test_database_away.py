@@ -3,14 +3,15 @@
 import os
 import sqlite3
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
 import pytest
+from databases import Postgres
 from server.running import RunningServer
-from server.test_postgres import Postgres, postgres  # noqa: F401  # a fixture
 
 from tunesmith.services.store import FILE_NAME
 
@@ -75,7 +76,27 @@ def test_a_locked_database(tmp_path: Path, seconds: float) -> None:
 
 
 @pytest.mark.thorough
-def test_postgresql_is_restarted_under_the_server(tmp_path: Path, postgres: Postgres) -> None:  # noqa: F811
+def test_a_server_that_starts_waits_for_a_database_that_is_busy(tmp_path: Path) -> None:
+    """Longer than a request would: a refusal would be its end."""
+    server = RunningServer(tmp_path / "data").start()
+    server.kill()
+    other = sqlite3.connect(server.data_dir / FILE_NAME, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    unlock = threading.Timer(8, other.execute, ["COMMIT"])
+    unlock.start()
+    try:
+        began = time.monotonic()
+        server.start()
+        assert time.monotonic() - began > 6, "it started while it could write nothing"
+        assert session(server)[0] == 200
+    finally:
+        unlock.join()
+        other.close()
+        server.kill()
+
+
+@pytest.mark.thorough
+def test_postgresql_is_restarted_under_the_server(tmp_path: Path, postgres: Postgres) -> None:
     server = RunningServer(tmp_path / "data", "--database-url", postgres.url).start()
     try:
         assert upload(server, "before")[0] == 200

@@ -7,11 +7,12 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from server.running import RunningServer
-from server.test_postgres import postgres, url  # noqa: F401  # fixtures
+from server.test_postgres import url  # noqa: F401  # a fixture
 from sqlalchemy import MetaData, select, text
 
 from tunesmith.core.errors import Conflict, NotFound
@@ -106,6 +107,31 @@ def test_a_server_starts_on_an_old_database(tmp_path: Path) -> None:
         assert "TINKER_API_KEY=" not in server.log(), "there was a key already"
     finally:
         server.kill()
+
+
+def test_the_way_back_and_forth_keeps_what_both_know(tmp_path: Path, database: Callable[[Path], str]) -> None:
+    """Down to where there is no way back, and up again: all rows but those that the earlier release cannot hold."""
+    address = database(tmp_path)
+    store = open_store(address)
+    keys = Keys(store)
+    mine, small = keys.create("ann"), keys.create("ann", scope="read")
+    Datasets(store, tmp_path).create("ann", "sums")
+    store.close()
+    before, engine, steps = everything(address), open_engine(address), 0
+    while migrations.standing(engine).revision > "0005":
+        at = migrations.downgrade(engine).revision
+        assert migrations.standing(engine).revision < at
+        steps += 1
+    assert steps >= 2
+    with pytest.raises(Conflict, match="there is no way back"):
+        migrations.downgrade(engine)
+    engine.dispose()
+    store = open_store(address)
+    assert Keys(store).owner_of(mine) == "ann"
+    assert Keys(store).find(small) is None, "it would have been one that may do everything"
+    store.close()
+    after = everything(address)
+    assert after.keys() == before.keys() and after["datasets"] == before["datasets"] and len(after["keys"]) == 1
 
 
 def test_a_database_of_a_later_release_is_refused(tmp_path: Path) -> None:

@@ -35,11 +35,13 @@ def test_a_transaction_that_fails_leaves_nothing(store: Store) -> None:
     assert [info.owner for info in Keys(store).list()] == ["kept"]
 
 
-def test_sqlite_is_durable_and_checks_references(store: Store) -> None:
+def test_sqlite_is_durable_and_checks_references(tmp_path: Path) -> None:
+    store = open_store(file_url(tmp_path))
     with store.begin() as session:
         said = {
             name: session.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous", "foreign_keys")
         }
+    store.close()
     assert said == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
@@ -71,7 +73,8 @@ def test_databases_that_cannot_be_opened(tmp_path: Path, url: str, says: str) ->
         open_store(url.format(tmp=tmp_path))
 
 
-def test_a_key_is_what_clients_accept_and_only_its_hash_is_kept(store: Store, tmp_path: Path) -> None:
+def test_a_key_is_what_clients_accept_and_only_its_hash_is_kept(tmp_path: Path) -> None:
+    store = open_store(file_url(tmp_path / "data"))
     keys = Keys(store)
     key = keys.create("somebody", "laptop")
     assert re.fullmatch(r"tml-[A-Za-z0-9_-]{43}", key)

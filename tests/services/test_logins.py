@@ -5,12 +5,12 @@ from sqlalchemy import text, update
 
 from tunesmith.core.errors import Denied
 from tunesmith.services.logins import LoginRow, Logins, login_address
-from tunesmith.services.store import file_url, open_store
+from tunesmith.services.store import open_store
 
 
 @pytest.fixture
-def store(tmp_path):
-    opened = open_store(file_url(tmp_path))
+def store(tmp_path, database):
+    opened = open_store(database(tmp_path))
     yield opened
     opened.close()
 

@@ -8,13 +8,13 @@ import pytest
 from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.services.names import embedded_model
 from tunesmith.services.registry import EMBEDDED, Registry
-from tunesmith.services.store import file_url, open_store
+from tunesmith.services.store import open_store
 from tunesmith.services.tuned_models import TunedModels
 
 
 @pytest.fixture
-def models(tmp_path):
-    store = open_store(file_url(tmp_path))
+def models(tmp_path, database):
+    store = open_store(database(tmp_path))
     yield TunedModels(store, Registry(store), tmp_path / "tuned")
     store.close()
 

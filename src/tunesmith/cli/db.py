@@ -12,7 +12,7 @@ from tunesmith.cli.serve import HOME, DatabaseUrl, DataDir
 
 
 def add_to(app: typer.Typer, name: str) -> None:
-    add_group(app, name, current, upgrade, backup, restore)
+    add_group(app, name, current, upgrade, downgrade, backup, restore)
 
 
 def current(data_dir: DataDir = HOME, database_url: DatabaseUrl = "", json: AsJson = False) -> None:
@@ -50,6 +50,22 @@ def upgrade(data_dir: DataDir = HOME, database_url: DatabaseUrl = "", json: AsJs
     else:
         said = f"the database was at {before.revision or 'none'}, and is at {before.wanted} now"
     tell({"before": before.revision, "revision": before.wanted}, said, json)
+
+
+def downgrade(data_dir: DataDir = HOME, database_url: DatabaseUrl = "", json: AsJson = False) -> None:
+    """Bring the database back by one revision, for an earlier release; stop the server and take a back-up first.
+
+    Example: tunesmith db downgrade --data-dir ./data
+    """
+    from tunesmith.services import migrations
+    from tunesmith.services.store import open_engine, refused
+
+    engine = open_engine(_url(data_dir, database_url))
+    with refused(engine):
+        before = migrations.downgrade(engine)
+        now = migrations.standing(engine)
+    said = f"the database was at {before.revision}, and is at {now.revision} now; this release would upgrade it again"
+    tell({"before": before.revision, "revision": now.revision}, said, json)
 
 
 def backup(

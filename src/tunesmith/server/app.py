@@ -53,7 +53,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
         lifespan=_services_running,
         generate_unique_id_function=openapi.operation_id,
     )
-    store = open_store(settings.store_url)
+    store = open_store(settings.store_url, starting=True)
     app.state.settings, app.state.store, app.state.stopping = settings, store, asyncio.Event()
     app.state.keys, app.state.registry, app.state.trainers = Keys(store), Registry(store), Trainers(store)
     app.state.renderers = Renderers(app.state.registry)
@@ -115,6 +115,7 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     scheduler = Scheduler(state.jobs, workers, settings.max_running_jobs)
     await scheduler.start()
     state.evaluators.go_on()
+    state.store.started()
     try:
         yield
     finally:

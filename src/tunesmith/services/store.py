@@ -11,7 +11,7 @@ from typing import Any, TypeVarTuple
 
 from sqlalchemy import Connection, Engine, Row, Select, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from tunesmith.core.errors import UserError
@@ -26,8 +26,7 @@ BUSY_LOOP_MS = 500
 POOL = {"pool_size": 10, "max_overflow": 40, "pool_timeout": 5.0}
 """More connections than a server has threads, so that none waits for one while the database is busy."""
 FILE_NAME = "tunesmith.db"
-_READS = "tunesmith_reads"
-_AT_ONCE = "tunesmith_at_once"
+_READS, _STARTS, _AT_ONCE = "tunesmith_reads", "tunesmith_starts", "tunesmith_at_once"
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 
 Columns = TypeVarTuple("Columns")
@@ -48,29 +47,47 @@ class Store:
     @contextmanager
     def begin(self) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises."""
-        with Session(self._engine, expire_on_commit=False) as session, session.begin():
+        with _text_checked(), Session(self._engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def begin_at_once(self) -> Iterator[Session]:
         """The same, where it need not wait: OperationalError while SQLite's file is another's to write."""
-        with Session(self._hasty, expire_on_commit=False) as session, session.begin():
+        with _text_checked(), Session(self._hasty, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """One transaction that only reads: it waits for nobody, and nobody for it."""
-        with Session(self._reader, expire_on_commit=False) as session, session.begin():
+        with _text_checked(), Session(self._reader, expire_on_commit=False) as session, session.begin():
             yield session
 
     def rows(self, statement: Select[*Columns], **values: Any) -> Sequence[Row[*Columns]]:
         """Read columns, at a quarter of what a session costs: for what every request asks."""
-        with self._reader.begin() as connection:
+        with _text_checked(), self._reader.begin() as connection:
             return connection.execute(statement, values).all()
+
+    def started(self) -> None:
+        """From now on somebody waits for answers: no transaction may wait as long as those of a start."""
+        self._engine.update_execution_options(**{_STARTS: False})
 
     def close(self) -> None:
         """Give back the connections."""
         self._engine.dispose()
+
+
+@contextmanager
+def _text_checked() -> Iterator[None]:
+    """PostgreSQL has no place for some characters, not even to look for them.
+
+    Raises:
+        UserError: a name or text with one of them.
+    """
+    try:
+        yield
+    except DataError as e:
+        problem = f"cannot be kept or looked for: {str(e.orig).strip().splitlines()[0]}"
+        raise UserError("request", problem, "Leave such characters out") from None
 
 
 def file_url(data_dir: Path) -> str:
@@ -78,17 +95,19 @@ def file_url(data_dir: Path) -> str:
     return URL.create("sqlite", database=str(data_dir / FILE_NAME)).render_as_string()
 
 
-def open_store(url: str, busy_ms: int = BUSY_MS) -> Store:
+def open_store(url: str, busy_ms: int = BUSY_MS, starting: bool = False) -> Store:
     """Open a database, at the tables of this release: one of an earlier release is upgraded.
 
     Args:
         url: as for ``open_engine``.
         busy_ms: how long a transaction waits for another process's.
+        starting: until ``started`` is called, nobody waits for an answer, and a refusal would be the end of a server.
 
     Raises:
         UserError: as for ``open_engine``, or a database that a later release made.
     """
     engine = open_engine(url, busy_ms)
+    engine.update_execution_options(**{_STARTS: starting})
     with refused(engine):
         migrations.upgrade(engine)
     return Store(engine)
@@ -178,8 +197,8 @@ class _Beginning:
         if options.get(_READS):
             connection.exec_driver_sql("BEGIN")
             return
-        in_loop = _runs_a_loop()
-        patience = BUSY_LOOP_MS if in_loop else self._busy_ms
+        in_loop = _runs_a_loop() and not options.get(_STARTS)
+        patience = BUSY_LOOP_MS if in_loop else PATIENT_MS if options.get(_STARTS) else self._busy_ms
         if options.get(_AT_ONCE) or (in_loop and time.monotonic() - self._refused_at < 1):
             patience = 0
         connection.exec_driver_sql(f"PRAGMA busy_timeout={patience}")

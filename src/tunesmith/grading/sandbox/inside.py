@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 
-from tunesmith.grading.sandbox import kernel
+from tunesmith.grading.sandbox import kernel, landlock
 from tunesmith.grading.sandbox.plan import Limits, Plan, read
 
 _NOT_STARTED = 127
@@ -40,10 +40,13 @@ def main() -> None:
 
 
 def _confine(plan: Plan) -> None:
-    """No new rights, and none of the denied system calls, for good."""
+    """No new rights, no files and processes but its own, and none of the denied system calls, for good."""
     if sys.platform != "linux":
         return
     kernel.call("prctl", kernel.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if plan.level != "limits":
+        # A second wall behind the mounts, with a lock of its own.
+        landlock.confine({"/": landlock.LOOK, **dict.fromkeys(("/dev", *plan.fresh, *plan.writable), landlock.CHANGE)})
     if plan.seccomp:
         rules = base64.b64decode(plan.seccomp)
         buffer = ctypes.create_string_buffer(rules, len(rules))

@@ -25,6 +25,9 @@ _SAME_EVERYWHERE = {
     "open_tree": 428,
     "move_mount": 429,
     "mount_setattr": 442,
+    "landlock_create_ruleset": 444,
+    "landlock_add_rule": 445,
+    "landlock_restrict_self": 446,
 }
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 1, 8, 22, 38, 47
 ENDED_BY_SIGNAL = 128

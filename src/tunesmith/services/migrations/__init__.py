@@ -4,7 +4,8 @@
 A database that was made before there were revisions is taken for one of the first.
 """
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,34 @@ def upgrade(engine: Engine, to: str = "head") -> Standing:
             _refuse_later(before)
             if before == _wanted():
                 return Standing(before, before)
+    with _at_work(engine) as connection:
+        before = revision_of(connection)
+        command.upgrade(config(connection), to)
+    return Standing(before, _wanted())
+
+
+def downgrade(engine: Engine) -> Standing:
+    """Bring a database back by one revision, for an earlier release; where it stood before.
+
+    What the earlier release has no place for is lost: take a back-up first.
+
+    Raises:
+        Conflict: there is no way back from where it is.
+    """
+    with _at_work(engine) as connection:
+        before = revision_of(connection)
+        _refuse_later(before)
+        script = ScriptDirectory.from_config(config()).get_revision(before) if before else None
+        if script is None or not hasattr(script.module, "downgrade"):
+            problem = f"is at revision {before or 'none'}, from which there is no way back"
+            raise Conflict("database", problem, "Restore a back-up of the release that you want")
+        command.downgrade(config(connection), "-1")
+    return Standing(before, _wanted())
+
+
+@contextmanager
+def _at_work(engine: Engine) -> Iterator[Connection]:
+    """One transaction in which tables may change: all of it or nothing, and one process at a time."""
     with closing(engine.connect()) as connection:
         if connection.dialect.name == "sqlite":
             # A table that is made anew is dropped first, and that would take the rows with it that refer to its own.
@@ -70,12 +99,10 @@ def upgrade(engine: Engine, to: str = "head") -> Standing:
             with connection.begin():
                 if connection.dialect.name == "postgresql":
                     connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-                before = revision_of(connection)
-                command.upgrade(config(connection), to)
+                yield connection
         finally:
             if connection.dialect.name == "sqlite":
                 _driver_execute(connection, "PRAGMA foreign_keys=ON")
-    return Standing(before, _wanted())
 
 
 def _driver_execute(connection: Connection, statement: str) -> None:

@@ -16,3 +16,7 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("hash"),
     )
+
+
+def downgrade() -> None:
+    op.drop_table("logins")

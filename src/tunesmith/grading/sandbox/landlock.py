@@ -1,0 +1,67 @@
+"""Landlock: a process gives up files and other processes for good, for itself and all that it starts.
+
+A kernel that has not all of it takes what it has; ``version`` says how much that is.
+"""
+
+import ctypes
+import os
+import stat
+import struct
+
+from tunesmith.grading.sandbox import kernel
+
+_EXECUTE, _WRITE, _READ, _LIST = 1, 2, 4, 8
+_MAKE_AND_REMOVE = sum(1 << bit for bit in (4, 5, 7, 8, 9, 10, 12))
+"""All but devices."""
+_MOVE, _SHORTEN, _CONTROL_DEVICES = 1 << 13, 1 << 14, 1 << 15
+_SINCE = {1: (1 << 13) - 1, 2: _MOVE, 3: _SHORTEN, 5: _CONTROL_DEVICES}
+"""Version of the kernel's interface -> rights over files that came with it."""
+_OF_FILES = _EXECUTE | _WRITE | _READ | _SHORTEN | _CONTROL_DEVICES
+"""Rights over what is no folder."""
+LOOK, CHANGE = _EXECUTE | _READ | _LIST, _EXECUTE | _READ | _LIST | _WRITE | _MAKE_AND_REMOVE | _MOVE | _SHORTEN
+"""What rules give below a place."""
+_PORTS_SINCE = 4
+_OTHERS_SINCE, _ABSTRACT_SOCKETS, _SIGNALS = 6, 1, 2
+_BELOW_A_PATH, _ASK_VERSION = 1, 1
+
+
+def version() -> int:
+    """Of the kernel's interface; 0 where it has none."""
+    try:
+        return kernel.system_call("landlock_create_ruleset", None, 0, _ASK_VERSION)
+    except OSError:
+        return 0
+
+
+def confine(rights: dict[str, int]) -> None:
+    """Keep no more than this over files, and over processes and nameless sockets those that are confined alike.
+
+    Does nothing where the kernel has no Landlock; needs PR_SET_NO_NEW_PRIVS.
+
+    Args:
+        rights: path -> LOOK or CHANGE, for it and what lies below; places that are not there are left out.
+    """
+    known = version()
+    if not known:
+        return
+    files = sum(right for since, right in _SINCE.items() if since <= known)
+    others = _ABSTRACT_SOCKETS | _SIGNALS if known >= _OTHERS_SINCE else 0
+    # Each kernel refuses what is longer than it knows.
+    size = 8 * (1 + (known >= _PORTS_SINCE) + (known >= _OTHERS_SINCE))
+    given = struct.pack("3Q", files, 0, others)[:size]
+    rules = kernel.system_call("landlock_create_ruleset", ctypes.create_string_buffer(given, size), size, 0)
+    for path, right in rights.items():
+        _allow_below(rules, path, right & files)
+    kernel.system_call("landlock_restrict_self", rules, 0)
+    os.close(rules)
+
+
+def _allow_below(rules: int, path: str, right: int) -> None:
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    is_folder = stat.S_ISDIR(os.fstat(place).st_mode)
+    rule = struct.pack("=Qi", right if is_folder else right & _OF_FILES, place)
+    kernel.system_call("landlock_add_rule", rules, _BELOW_A_PATH, ctypes.create_string_buffer(rule, len(rule)), 0)
+    os.close(place)

@@ -1,0 +1,61 @@
+"""SIGTERM: streams end, jobs keep their last step, the exit code is 0; a second one does not wait."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import httpx2
+import pytest
+from endurance.conftest import Report
+from endurance.house import House
+
+pytestmark = pytest.mark.thorough
+STOP_S, WORKER_S = 30.0, 60.0
+
+
+def test_a_stop_ends_streams_and_queues_jobs(houses: Callable[..., House], report: Report) -> None:
+    house = houses()
+    house.upload("sft", 20)
+    job = house.create("sft", epochs=10)
+    house.until(lambda: house.at_work(job, 2))
+    ended = threading.Event()
+
+    def follow() -> None:
+        url = f"{house.server.base_url}/api/v1/jobs/{job.id}/events?follow=true"
+        with httpx2.stream("GET", url, headers={"x-api-key": house.key}, timeout=120) as answer:
+            for _ in answer.iter_lines():
+                pass
+        ended.set()
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    time.sleep(1)
+    began = time.monotonic()
+    assert house.server.stop() == 0
+    took = time.monotonic() - began
+    assert ended.wait(5), "its stream was cut off or left open"
+    thread.join()
+    assert took < STOP_S
+    found = house.place.jobs.get(job.owner, job.id)
+    assert (found.state, house.place.pid(job)) == ("queued", None)
+    step = house.place.step(job)
+    house.start()
+    house.until(lambda: house.at_work(job, step + 1))
+    assert house.place.jobs.get(job.owner, job.id).starts == 2
+    report(f"stopped in {took:.1f} s with a job and a stream; the job went on after step {step}")
+
+
+def test_a_second_signal_does_not_wait(houses: Callable[..., House]) -> None:
+    house = houses()
+    house.upload("sft", 20)
+    job = house.create("sft", epochs=10)
+    house.until(lambda: house.at_work(job, 1))
+    assert house.server.process is not None
+    for _ in range(2):
+        house.server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+    began = time.monotonic()
+    house.server.process.wait(STOP_S)
+    house.server.process = None
+    assert time.monotonic() - began < STOP_S
