@@ -9,8 +9,10 @@ from docs.pages import PAGES, ROOT, blocks, section
 
 README = (ROOT / "README.md").read_text("utf-8")
 PRIVATE = re.compile(
-    r"(?<![\w.])/(?:work|tmp|home|root|Users)/|pypi\.org|files\.pythonhosted|/simple\b.*index|localhost:\d|\b10\.\d+\.\d+\.\d+"
+    r"(?<![\w.])/(?:work|tmp|home|root|Users)/|pypi\.org|files\.pythonhosted|/simple\b.*index|localhost:(?!(?:1|3000|8000)\b)\d"
+    r"|\b10\.\d+\.\d+\.\d+\b(?!/\d)"
 )
+"""Places of a developer's machine. The ports that the docs tell people to listen on, and whole networks, are none."""
 SUFFIXES = {".md", ".py", ".toml", ".txt", ".yaml", ".yml", ".json", ".html", ".svg", ".sh", ""}
 
 

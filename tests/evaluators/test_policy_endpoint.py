@@ -1,6 +1,7 @@
 """The policy's own address: OpenAI's chat completions over a unix socket, one conversation for each rollout."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,27 @@ def test_turns_of_one_rollout_are_tied_by_address_or_by_model(engine: Any, tmp_p
     assert len(conversation.segments) == 1 and len(conversation.turns) == 2
 
 
+def test_a_streamed_answer_says_the_same(engine: Any, tmp_path: Path):
+    path = "/rollout_id/ab12/row_id/w/chat/completions"
+    asked = {"model": "any", "messages": ASKED}
+    (whole,), _ = posted(engine, tmp_path, (path, asked))
+    folder = tmp_path / "again"
+    folder.mkdir()
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    (streamed,), conversation = posted(engine, folder, (path, {**asked, **options}))
+    assert streamed.headers["content-type"] == "text/event-stream" and len(conversation.turns) == 1
+    *lines, last = [line.removeprefix("data: ") for line in streamed.text.split("\n\n") if line]
+    said, over, usage = map(json.loads, lines)
+    (choice,) = whole.json()["choices"]
+    assert last == "[DONE]" and usage["usage"] == whole.json()["usage"]
+    assert said["choices"][0]["delta"] == choice["message"] and said["choices"][0]["token_ids"] == choice["token_ids"]
+    assert over["choices"][0]["finish_reason"] == choice["finish_reason"]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "words"),
     [
         ("/rollout/ab12/v1/chat/completions", {"messages": ASKED, "n": 2}, 400, "n: is not supported"),
-        ("/rollout/ab12/v1/chat/completions", {"messages": ASKED, "stream": True}, 400, "stream: is not supported"),
         ("/rollout/ab12/v1/chat/completions", {"messages": []}, 400, "there are none"),
         ("/rollout/ab12/v1/chat/completions", {"nothing": 1}, 400, "cannot be read"),
         ("/rollout/ab12/v1/chat/completions", [], 400, "cannot be read"),

@@ -33,7 +33,7 @@ from eval_protocol.pytest import RemoteRolloutProcessor, evaluation_test
     input_messages=[[[{"role": "user", "content": "What is 17 + 25?"}]]],
     completion_params=[{"model": "whatever", "temperature": 0.3}],
     rollout_processor=RemoteRolloutProcessor(
-        remote_base_url=os.environ.get("REMOTE", "http://localhost:1"), timeout_seconds=4, poll_interval=0.2
+        remote_base_url=os.environ.get("REMOTE", "http://127.0.0.1:1"), timeout_seconds=4, poll_interval=0.2
     ),
 )
 def test_remote(row: EvaluationRow) -> EvaluationRow:

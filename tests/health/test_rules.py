@@ -3,6 +3,7 @@
 import math
 import random
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from health.cases import CASES, RFT, SFT, drift, history
 from tunesmith.core.types import Change
 from tunesmith.health import END_RULES, RULES, TIME_RULES, examine
 from tunesmith.health.advice import double, propose, show, words
+from tunesmith.health.history import Lines
 from tunesmith.spec import build_spec
 
 
@@ -51,6 +53,23 @@ def test_a_rule_fires_at_its_step(rule, level, step, lines, settings, change):
     assert {f.rule for f in firing} == {rule}
     assert (firing[0].step, change in firing[0].advice) == (step, True), firing[0]
     assert re.search(r"\d", firing[0].saw), "a finding shows its numbers"
+
+
+@pytest.mark.parametrize(("rule", "level", "step", "lines", "settings", "change"), CASES)
+def test_a_history_that_grows_is_judged_as_one_that_is_read_anew(rule, level, step, lines, settings, change):
+    growing = Lines()
+    for n, line in enumerate(lines, start=1):
+        growing.append(line)
+        assert examine(growing, settings, finished=True) == examine(lines[:n], settings, finished=True)
+    assert (growing[-1], len(growing)) == (lines[-1], len(lines))
+
+
+def test_ten_thousand_steps_are_judged_in_a_fraction_of_a_step():
+    lines = Lines(healthy_rft(steps=10_000))
+    examine(lines, RFT)
+    began = time.process_time()
+    examine(lines, RFT)
+    assert time.process_time() - began < 1, "some 0.05 CPU-seconds"
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,18 @@ def test_top_p(top_p, kept):
         assert sampling == pytest.approx(math.log(ROW[token] / mass), abs=1e-6)
 
 
+def test_entropies_are_of_the_whole_distribution_and_of_their_row_alone():
+    # -sum p ln p of ROW: 0.23026 + 0.36652 + 0.14979 + 0.36119 + 0.28457 = 1.39233
+    asked = SamplingParams(temperature=1.0, top_k=1, entropies=True)
+    assert draw(torch.tensor([ROW]).log(), [asked], [0.5]).entropies.tolist() == [pytest.approx(1.392)]
+    assert drawn(0.5).entropies is None
+    sure = draw(torch.tensor([[0.0, -torch.inf]]), [asked], [0.5])
+    assert sure.entropies.tolist() == [0]
+    logits = torch.randn(40, 997, generator=torch.Generator().manual_seed(1))
+    whole = draw(logits, [asked] * 40, [0.5] * 40).entropies
+    assert whole.tolist() == [draw(logits[i : i + 1], [asked], [0.5]).entropies.item() for i in range(40)]
+
+
 def test_top_k_comes_before_top_p():
     """top_k 3 leaves 1, 3, 4 with 0.471, 0.353, 0.176; top_p 0.8 of THAT is reached by 1 and 3 (0.824).
 

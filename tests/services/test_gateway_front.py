@@ -24,7 +24,7 @@ def front(remote: str, allowed: tuple[Network, ...] = ()) -> Front:
 
 def begun(remote: str, allowed: tuple[Network, ...] = (), rollout: str = ROLLOUT) -> tuple[int, Any]:
     """What /init is answered."""
-    body = {"metadata": {"rollout_id": rollout}, "model_base_url": f"http://localhost:1/rollout_id/{rollout}/row_id/w"}
+    body = {"metadata": {"rollout_id": rollout}, "model_base_url": f"http://localhost/rollout_id/{rollout}/row_id/w"}
     answer = asyncio.run(front(remote, allowed).answer("POST", "/remote/init", json.dumps(body).encode()))
     assert answer is not None
     return answer
@@ -52,7 +52,7 @@ def test_an_allowed_one_is_told_where_the_policy_is_and_a_key_for_this_rollout()
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             place = f"/rollout_id/{ROLLOUT}/row_id/w"
-            body = {"metadata": {"rollout_id": ROLLOUT}, "model_base_url": f"http://localhost:1{place}", "api_key": "k"}
+            body = {"metadata": {"rollout_id": ROLLOUT}, "model_base_url": f"http://localhost{place}", "api_key": "k"}
             asked = front(f"http://127.0.0.1:{port}/base/", LOOPBACK)
             found = await asked.answer("POST", "/remote/init", json.dumps(body).encode())
             assert found is not None
@@ -88,5 +88,5 @@ def test_a_status_is_waited_for_and_comes_at_once() -> None:
 
 
 def test_what_a_server_tells_its_workers_comes_through_a_line() -> None:
-    told = Server("https://a", ("10.0.0.0/8",), True)
+    told = Server("https://a", ("192.168.0.0/16",), True)
     assert Server.of_line(told.as_line()) == told and "\n" not in told.as_line()

@@ -2,13 +2,17 @@
 
 import math
 import time
+from dataclasses import replace
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
-from services.made_runs import decode, group, judged, rollout
+from services.made_runs import decode, group, judged, rollout, segment
 
 from tunesmith.core.errors import NotFound, UserError
-from tunesmith.core.types import Group
-from tunesmith.services.rollout_browser import ORDERS, attempts, groups, tokens
+from tunesmith.core.types import Group, Rollout, Score
+from tunesmith.recipes.report import TokenUpdate
+from tunesmith.services.rollout_browser import ORDERS, Token, attempts, groups, tokens
 from tunesmith.services.run_folder import RunFolder
 
 
@@ -59,7 +63,19 @@ def test_a_group_and_an_attempt(file):
     assert prompt == "1 2"
     assert [(a["candidate"], a["reward"]) for a in found] == [(1, 0.2), (0, 0.0), (2, None)]
     assert found[2]["error"] == "timeout: 10 s"
-    assert tokens(file, "c", 1) == [(11, pytest.approx(-0.5))]
+    assert tokens(file, "c", 1) == [Token(11, pytest.approx(-0.5), None, None, False)]
+
+
+def test_what_the_update_saw_of_a_token_and_older_files_without_it(tmp_path):
+    seen = replace(segment((1, 2), [7, 8]), entropies=np.array([0, 0, 0.25, 1.5], np.float32))
+    attempt = Rollout((seen,), "x", 0, "stop", Score(1.0))
+    update = TokenUpdate(np.array([0, 0, 1, 1.5], np.float32), np.array([False, False, False, True]))
+    made, folder = [Group("p", {}, (attempt,))], RunFolder(tmp_path)
+    file = folder.write_rollouts("step", 1, made, [[(0.5, "")]], decode, [[update]])
+    assert tokens(file, "p", 0) == [Token(7, -0.5, 0.25, 1.0, False), Token(8, -0.5, 1.5, 1.5, True)]
+    old = pq.read_table(file).drop_columns(["entropies", "ratios", "clipped"])
+    pq.write_table(old, file)
+    assert tokens(file, "p", 0) == [Token(7, -0.5, None, None, False), Token(8, -0.5, None, None, False)]
 
 
 def test_what_is_not_there(file):

@@ -144,7 +144,8 @@ def test_rollouts_come_back_as_they_were(run):
     assert first == {
         **{"step": 12, "prompt_id": "p1", "candidate": 0, "row": {"q": "ü", "n": [1]}, "prompt_text": "1 2"},
         **{"text": "yes", "tokens": [1, 2, 7, 8], "sampled": [False, False, True, True]},
-        **{"logprobs": [0.0, 0.0, -0.5, -0.5], "segment_lengths": [4], "temperature": pytest.approx(0.7)},
+        **{"logprobs": [0.0, 0.0, -0.5, -0.5], "entropies": None, "ratios": None, "clipped": None},
+        **{"segment_lengths": [4], "temperature": pytest.approx(0.7)},
         **{"reward": 1.0, "parts": {"format": 1.0, "answer": 1.0}, "reason": "right", "error": None},
         **{"advantage": 0.7, "trained": True, "dropped": "", "stop": "stop", "version": 0},
     }

@@ -12,8 +12,8 @@ from crash.tiny_jobs import make_data, make_model, settings
 from tunesmith import rft
 from tunesmith.core.errors import Conflict, JobStopped, NotFound, UserError
 from tunesmith.services import worker
+from tunesmith.services.keeping import Watcher
 from tunesmith.services.run_folder import RunFolder
-from tunesmith.services.worker import Watcher
 from tunesmith.spec import build_spec
 
 KINDS = ["rft", "sft", "dpo"]

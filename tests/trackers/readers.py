@@ -78,7 +78,7 @@ def tensorboard(folder):
         "rewards": [[e.step, e.value] for e in events.Scalars("rollout/reward_mean")],
         "tables": len(events.Tensors("rollouts/training/text_summary")),
         "card": "card/text_summary" in texts,
-        "memory_mb": events.Scalars("machine/memory_mb")[-1].value,
+        "memory_mib": events.Scalars("machine/memory_mib")[-1].value,
     }
 
 

@@ -67,7 +67,7 @@ def test_a_tracker_is_told_everything_and_only_once(run):
     first = told(run)
     assert [step for step, _ in first.steps] == [0, 1, 2, 3]
     assert first.steps[1][1]["rollout/reward_mean"] == run.metrics()[1]["rollout/reward_mean"]
-    assert "time/rollout_s" in first.steps[1][1] and "machine/memory_mb" in first.steps[1][1]
+    assert "time/rollout_s" in first.steps[1][1] and "machine/memory_mib" in first.steps[1][1]
     assert first.findings == [finding.rule for finding in run.findings()]
     assert (first.ending.state, first.ending.good) == ("COMPLETED", True)
     assert first.ending.result == run.path / "adapter"

@@ -9,7 +9,7 @@ from eval_protocol.pytest import RemoteRolloutProcessor, evaluation_test
 @evaluation_test(
     input_dataset=["sums.jsonl"],
     completion_params=[{"model": "accounts/tunesmith/models/embedded", "temperature": 0.7, "max_tokens": 32}],
-    rollout_processor=RemoteRolloutProcessor(remote_base_url="http://localhost:3000", timeout_seconds=60),
+    rollout_processor=RemoteRolloutProcessor(remote_base_url="http://127.0.0.1:3000", timeout_seconds=300),
 )
 def test_twice(row: EvaluationRow) -> EvaluationRow:
     answers = [re.findall(r"\d+", message.content or "") for message in row.get_assistant_messages()]

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from tunesmith.cli.nouns import add_group
+from tunesmith.cli.projects import with_project
 
 
 def add_to(app: typer.Typer, name: str) -> None:
@@ -12,7 +13,12 @@ def add_to(app: typer.Typer, name: str) -> None:
 
 
 def test(
-    evaluator: Annotated[list[str], typer.Argument(help="`file.py::function` or a built-in; several with =weight.")],
+    evaluator: Annotated[
+        list[str],
+        typer.Argument(
+            help="`file.py::function`, a built-in, or a project as `folder::file.py::function`; several with =weight."
+        ),
+    ],
     dataset: Annotated[str, typer.Option(help="Rows to try it on, a JSONL file.")],
     base_model: Annotated[
         str | None, typer.Option(help="Model whose attempts are graded; without it, the rows' own answers are.")
@@ -32,7 +38,7 @@ def test(
 
     settings: dict[str, Any] = {
         "dataset": dataset,
-        "evaluator": evaluator,
+        "evaluator": with_project(evaluator),
         "base_model": base_model or "embedded",
         "response_candidates_count": n,
         "temperature": temperature,

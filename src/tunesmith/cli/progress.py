@@ -11,8 +11,8 @@ from tunesmith.cli import columns
 from tunesmith.cli.output import LEVEL_COLORS, print_json, say
 from tunesmith.core.types import Finding
 from tunesmith.recipes.report import StepReport
+from tunesmith.services.keeping import Watcher
 from tunesmith.services.run_folder import RunFolder
-from tunesmith.services.worker import Watcher
 
 SHOWN_STEPS = 60
 """Longer jobs show about this many of their steps."""

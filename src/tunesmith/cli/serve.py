@@ -46,7 +46,7 @@ def serve(
     allow_network: Annotated[
         list[str] | None,
         typer.Option(
-            help="An inner network that users may name as the address of a remote server, such as 10.1.0.0/16."
+            help="An inner network that users may name as the address of a remote server, such as 192.168.7.0/24."
         ),
     ] = None,
     sandbox: Annotated[

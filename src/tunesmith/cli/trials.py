@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tunesmith.cli.output import print_json, say
+from tunesmith.cli.projects import with_project
 from tunesmith.cli.runs import AsJson, Run
 
 LABEL = 22
@@ -55,7 +56,7 @@ def regrade(
     from tunesmith.services.regrade import regrade as replayed
     from tunesmith.services.run_folder import find_run
 
-    found = replayed(find_run(run), evaluator, steps, "eval" if held_out else "step")
+    found = replayed(find_run(run), with_project(evaluator), steps, "eval" if held_out else "step")
     if json:
         print_json(found.as_dict())
     else:

@@ -49,6 +49,8 @@ class SamplingParams:
     own stop tokens."""
     routing: bool = False
     """Also report which experts every input token went to; only for models that have experts."""
+    entropies: bool = False
+    """Also report how undecided the policy was at every sampled position."""
     begun: int = 0
     """So many tokens at the end of the prompt came after the place where sampling first began: earlier replies and
     what was said to them. Their bits are then those of a Segment that is trained as one; the rest is the same."""
@@ -73,6 +75,8 @@ class Completion:
     """[C, k] their nats, of the same softmax as ``logprobs``."""
     routing: Routes | None = None
     """[P + C - 1, sparse layers, k] experts of every input token; None unless ``SamplingParams.routing``."""
+    entropies: Floats | None = None
+    """[C] nats, of the same softmax as ``logprobs``, in thousandths; None unless ``SamplingParams.entropies``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,8 @@ class Segment:
     """[L] nats where sampled, 0 elsewhere."""
     temperature: float = 1.0
     """The trainer divides its logits by it, so that p and q are the same kind of probability."""
+    entropies: Floats | None = None
+    """[L] nats where sampled, 0 elsewhere: how undecided the policy was; None where its sampler did not say."""
 
 
 @dataclass(frozen=True, slots=True)

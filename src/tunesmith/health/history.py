@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any
+from typing import Any, overload
 
 from tunesmith.core.types import Metrics
 
@@ -56,8 +56,50 @@ class Series:
         return median(jumps) / 0.954 if jumps else math.inf
 
 
+class Lines(Sequence[Metrics]):
+    """A history that grows by a line a step, its series at hand: rules need not read it all again at every step."""
+
+    def __init__(self, lines: Sequence[Metrics] = ()) -> None:
+        self._lines: list[Metrics] = []
+        self._columns: dict[str, tuple[list[int], list[float]]] = {}
+        for line in lines:
+            self.append(line)
+
+    def append(self, line: Metrics) -> None:
+        self._lines.append(line)
+        step = int(line["step"])
+        for name, value in line.items():
+            steps, values = self._columns.setdefault(name, ([], []))
+            steps.append(step)
+            values.append(value)
+
+    def series(self, name: str) -> Series:
+        steps, values = self._columns.get(name, ((), ()))
+        return Series(tuple(steps), tuple(values))
+
+    def names(self) -> set[str]:
+        return set(self._columns)
+
+    @overload
+    def __getitem__(self, at: int) -> Metrics: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Metrics]: ...
+    def __getitem__(self, at: int | slice) -> Metrics | Sequence[Metrics]:
+        return self._lines[at]
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
+def names(history: History) -> set[str]:
+    """Every metric that was measured."""
+    return history.names() if isinstance(history, Lines) else {name for line in history for name in line}
+
+
 def series(history: History, name: str) -> Series:
     """The metric ``name`` wherever it was measured."""
+    if isinstance(history, Lines):
+        return history.series(name)
     points = [(int(line["step"]), line[name]) for line in history if name in line]
     return Series(tuple(step for step, _ in points), tuple(value for _, value in points))
 

@@ -88,9 +88,8 @@ def still_climbing(history: History, settings: Settings) -> Finding | None:
 def _epochs_until(history: History, step: int, epochs: int) -> int:
     """Epochs begun by a step, fewer than those that were asked for; one fewer where the epochs are not known."""
     fewer = max(1, epochs - 1)
-    if not any("epoch" in line for line in history):
-        return fewer
-    return min(fewer, int(max((line.get("epoch", 1) for line in history if line["step"] <= step), default=1)))
+    known = series(history, "epoch")
+    return min(fewer, int(max(known.until(step).values, default=1))) if len(known) else fewer
 
 
 def _losses_part(history: History) -> tuple[int, str] | None:

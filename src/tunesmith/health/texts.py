@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tunesmith.core.types import Finding
 from tunesmith.health.advice import double, finding, propose
-from tunesmith.health.history import WINDOW, History, Settings, ends, recent, series
+from tunesmith.health.history import WINDOW, History, Settings, ends, names, recent, series
 
 INCOHERENT = 1.5
 """Nats per token above which text drawn at a temperature above 1 counts as noise: five even choices at each token."""
@@ -109,9 +109,9 @@ def _length(history: History, settings: Settings) -> str | None:
 
 def _format_only(history: History, settings: Settings) -> str | None:
     """The format part is earned while every other part falls."""
-    names = {n for line in history for n in line if n.startswith("part/") and n.endswith("/raw")}
+    parts = {n for n in names(history) if n.startswith("part/") and n.endswith("/raw")}
     form = ends(history, "part/format/raw")
-    others = [both for name in sorted(names - {"part/format/raw"}) if (both := ends(history, name))]
+    others = [both for name in sorted(parts - {"part/format/raw"}) if (both := ends(history, name))]
     if form is None or not others or form[1] - form[0] <= 0.1 or max(now - then for then, now in others) >= -0.02:
         return None
     now, then = max(others, key=lambda both: both[1] - both[0])[::-1]

@@ -7,7 +7,7 @@ from tunesmith.core.ports import Roller
 from tunesmith.core.seeds import seed_of
 from tunesmith.core.types import Group, Metrics, Prompt
 from tunesmith.recipes.measure import describe
-from tunesmith.recipes.report import RolloutLog
+from tunesmith.recipes.report import Judgement, RolloutLog
 from tunesmith.spec import RftSpec
 
 
@@ -19,6 +19,5 @@ async def evaluate(spec: RftSpec, prompts: Sequence[Prompt], roller: Roller) -> 
         return await roller.roll(prompt, params, spec.eval_samples)
 
     groups = await asyncio.gather(*map(one, prompts))
-    return describe(groups, "eval"), RolloutLog(
-        "eval", groups, [[(None, "held out")] * len(g.rollouts) for g in groups]
-    )
+    judged: list[list[Judgement]] = [[(None, "held out")] * len(g.rollouts) for g in groups]
+    return describe(groups, "eval"), RolloutLog("eval", groups, judged, [[None] * len(g.rollouts) for g in groups])

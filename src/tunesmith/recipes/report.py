@@ -3,10 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tunesmith.core.types import Group, Metrics
+from tunesmith.core.types import Bools, Floats, Group, Metrics
 
 Judgement = tuple[float | None, str]
 """(advantage, why the rollout was not trained on); ("" = it was)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUpdate:
+    """What the update that trained on an attempt saw of its tokens, over all segments end to end."""
+
+    ratios: Floats
+    """[L] the loss's ratio of the trained policy to the one that sampled; 0 where not sampled."""
+    clipped: Bools
+    """[L] where the clip stopped the gradient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +27,8 @@ class RolloutLog:
     """"step" for training, "eval" for held-out rows."""
     groups: Sequence[Group]
     judged: Sequence[Sequence[Judgement]]
+    updates: Sequence[Sequence[TokenUpdate | None]]
+    """Per group, per rollout; None for those that were not trained on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from time import perf_counter
 from tunesmith.core.errors import JobStopped
 from tunesmith.core.ports import Roller, Sampler, Trainer
 from tunesmith.core.seeds import seed_of
-from tunesmith.core.types import Datum, Group, Metrics, Prompt
+from tunesmith.core.types import Datum, Floats, Group, Metrics, Prompt
 from tunesmith.grading.error_report import top_errors
 from tunesmith.recipes.assemble import assemble, norm_of, updates, with_reference
 from tunesmith.recipes.evaluate import evaluate
 from tunesmith.recipes.measure import describe, gap, step_kl
+from tunesmith.recipes.ratios import token_updates
 from tunesmith.recipes.report import RolloutLog, StepReport, add, mean_over
 from tunesmith.recipes.schedule import due, learning_rate, schedule
 from tunesmith.spec import RftSpec
@@ -62,13 +63,14 @@ async def run(job: RftJob, after: int = -1, state: Mapping[str, float] | None = 
         sampled, grading_s = perf_counter(), job.roller.grading_s()
         assembled = assemble(groups, job.spec.advantage_clip)
         metrics = describe(groups, "rollout") | {"epoch": float(plan.epoch)}
-        metrics |= _train(job, plan.step, assembled.data)
+        trained, scored = _train(job, plan.step, assembled.data)
+        metrics |= trained
         await job.sampler.load(job.trainer.save_weights_for_sampler(f"step-{plan.step:06d}"))
         signal += metrics["rollout/groups_with_signal"]
         stop = _no_signal(plan.epoch, len(job.prompts)) if plan.ends_epoch and not signal else ""
         signal = 0.0 if plan.ends_epoch else signal
         timing = _timing(metrics, sampled - began, perf_counter() - sampled) | {"time/grade_s": grading_s}
-        log = RolloutLog("step", groups, assembled.judged)
+        log = RolloutLog("step", groups, assembled.judged, token_updates(groups, assembled, scored, job.spec.loss()))
         report = StepReport(plan.step, metrics, timing, (log,), {"signal_in_epoch": signal}, early_stop=stop)
         if due(job.spec, plan.step, job.num_steps) or stop:
             report = await _evaluated(job, report)
@@ -87,20 +89,23 @@ async def _collect(job: RftJob, step: int, chunk: Sequence[Prompt]) -> list[Grou
     return list(await asyncio.gather(*map(one, chunk)))
 
 
-def _train(job: RftJob, step: int, data: Sequence[Datum]) -> Metrics:
+def _train(job: RftJob, step: int, data: Sequence[Datum]) -> tuple[Metrics, list[Floats]]:
     """All updates of one chunk; metrics of the loss are means over them, the gap is that of the first.
+
+    The log-probabilities of the data are those that their update saw.
 
     What tells of stale rollouts is also told of the last update alone.
     """
     spec, trainer, loss = job.spec, job.trainer, job.spec.loss()
     if not data:
-        return {"optim/updates": 0.0}
+        return {"optim/updates": 0.0}, []
     if loss.kl_coef:
         data = with_reference(data, trainer.forward(data, reference=True))
     totals: Metrics = {}
     agreement: Metrics = {}
     plan = updates(data, spec.batch_size, spec.gradient_accumulation_steps)
     last: Metrics = {}
+    seen: list[Floats] = []
     for passes in plan:
         norm, scored, last = norm_of(passes), [], {}
         for batch in passes:
@@ -108,11 +113,12 @@ def _train(job: RftJob, step: int, data: Sequence[Datum]) -> Metrics:
             scored += logprobs
             totals, last = add(totals, metrics), add(last, metrics)
         agreement = agreement or gap([d for batch in passes for d in batch], scored)
+        seen += scored
         rate = learning_rate(spec, trainer.version, step, job.num_steps)
         totals = add(totals, trainer.optim_step(spec.adam(rate)))
     totals = mean_over(totals, len(plan)) | agreement | {"optim/updates": float(len(plan))}
     totals |= {f"{name}_last": value for name, value in last.items() if name in TOLD_OF_LAST}
-    return totals | step_kl(data[:AFTER], trainer.forward(data[:AFTER]))
+    return totals | step_kl(data[:AFTER], trainer.forward(data[:AFTER])), seen
 
 
 async def _evaluated(job: RftJob, report: StepReport) -> StepReport:

@@ -34,6 +34,7 @@ class _Row:
     """All that comes after its prompt: what was begun before, then what is drawn."""
     logprobs: list[float] = field(default_factory=list)
     sampling_logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
     likeliest: list[tuple[Ints, Floats]] = field(default_factory=list)
     routes: list[Routes] = field(default_factory=list)
     """[1, sparse layers, k] of each of its tokens that has been fed in, where they were asked for."""
@@ -66,6 +67,7 @@ class _Row:
             top_ids=None if ids is None else np.stack(ids),
             top_logprobs=None if nats is None else np.stack(nats),
             routing=None if self.prompt.routes is None else np.concatenate([self.prompt.routes, *self.routes]),
+            entropies=np.array(self.entropies, np.float32) if self.request.params.entropies else None,
         )
 
 
@@ -193,6 +195,7 @@ class Batch:
         uniform = uniforms(np.array([r.stream for r in rows], np.uint64), index)
         drawn = drawing.draw(logits, torch.from_numpy(uniform).to(logits.device), allowed)
         columns = (drawn.tokens.tolist(), drawn.logprobs.tolist(), drawn.sampling_logprobs.tolist())
+        entropies = [] if drawn.entropies is None else drawn.entropies.tolist()
         ended: list[tuple[_Row, StopReason]] = []
         for i, (row, token, logprob, sampling) in enumerate(zip(rows, *columns, strict=True)):
             if row.request.error is not None:
@@ -200,6 +203,8 @@ class Batch:
             row.tokens.append(token)
             row.logprobs.append(logprob)
             row.sampling_logprobs.append(sampling)
+            if row.request.params.entropies:
+                row.entropies.append(entropies[i])
             if i in drawn.likeliest:
                 row.likeliest.append(drawn.likeliest[i])
             if (reason := row.ended()) is not None:

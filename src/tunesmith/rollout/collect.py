@@ -36,6 +36,7 @@ def single_turn(prompt: Ints, c: Completion, temperature: float, decode: Callabl
         sampled=np.arange(before + after) >= before,
         logprobs=np.concatenate([np.zeros(before, np.float32), c.logprobs]),
         temperature=temperature or 1.0,
+        entropies=None if c.entropies is None else np.concatenate([np.zeros(before, np.float32), c.entropies]),
     )
     return Rollout((segment,), decode(c.tokens), c.version, c.stop)
 

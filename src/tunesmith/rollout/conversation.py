@@ -57,6 +57,8 @@ class _Thread:
     tokens: Ints
     sampled: list[bool]
     logprobs: list[float]
+    entropies: list[float] | None
+    """None where the sampler says none."""
     text: str
     """Of the tokens, special ones by their names."""
     prompt_text: str
@@ -68,7 +70,8 @@ class _Thread:
 
     def segment(self) -> Segment:
         logprobs = np.array(self.logprobs, np.float32)
-        return Segment(self.tokens, np.array(self.sampled, bool), logprobs, self.temperature)
+        entropies = None if self.entropies is None else np.array(self.entropies, np.float32)
+        return Segment(self.tokens, np.array(self.sampled, bool), logprobs, self.temperature, entropies)
 
 
 class Conversation:
@@ -108,7 +111,9 @@ class Conversation:
         message, reason = reply_message(completion, self._renderer, tools, asked.stop, str(params.seed))
         if thread is None or len(thread.tokens) != grown:  # another call went on from there meanwhile
             count = len(prompt)
-            thread = _Thread(count, temperature or 1.0, prompt, [False] * count, [0.0] * count, text, text)
+            entropies = None if completion.entropies is None else [0.0] * count
+            said = ([False] * count, [0.0] * count, entropies)
+            thread = _Thread(count, temperature or 1.0, prompt, *said, text, text)
             self._threads.append(thread)
         self._grow(thread, prompt, text, completion)
         thread.messages = [*given, message]
@@ -131,6 +136,7 @@ class Conversation:
             top_k=job.top_k if asked.top_k is None else asked.top_k,
             stop=asked.stop,
             seed=seed_of(job.seed, "call", sha256(key).hexdigest(), again),
+            entropies=job.entropies,
         )
 
     def _placed(
@@ -171,6 +177,8 @@ class Conversation:
         thread.tokens = np.concatenate([prompt, reply]).astype(np.int32)
         thread.sampled += [False] * said + [True] * len(reply)
         thread.logprobs += [0.0] * said + completion.logprobs.tolist()
+        if thread.entropies is not None and completion.entropies is not None:
+            thread.entropies += [0.0] * said + completion.entropies.tolist()
         thread.prompt_text, thread.text = text, text + self._renderer.spell(reply)
         thread.stopped = int(reply[-1]) in self._renderer.stop_ids
 

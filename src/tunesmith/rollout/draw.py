@@ -39,6 +39,8 @@ class Drawn:
     """Nats, of the softmax at the temperature over the whole vocabulary."""
     sampling_logprobs: Tensor
     """Nats, of what was left after the grammar, top-k and top-p."""
+    entropies: Tensor | None
+    """Nats, of the softmax of ``logprobs``, in thousandths; None where no row asked for them."""
     likeliest: dict[int, tuple[Ints, Floats]]
     """By the number of a row that asked for them: [k] likeliest ids and their nats, of the softmax of ``logprobs``."""
 
@@ -53,6 +55,7 @@ class Drawing:
         # Rows are cut together only with rows that keep as many: what is drawn must not depend on the others' settings.
         self._cuts = _alike([_kept(p, vocab) for p in params], device)
         self._tops = _alike([p.top_logprobs for p in params], device)
+        self._entropies = any(p.entropies for p in params)
 
     def draw(self, logits: Tensor, uniform: Tensor, allowed: Mapping[int, Bools] | None = None) -> Drawn:
         """One token per row by the inverse of the cumulative distribution, in float64.
@@ -64,10 +67,11 @@ class Drawing:
         """
         scaled = logits / self._temperature
         logp = scaled - scaled.logsumexp(-1, keepdim=True)  # as the trainer computes it
+        more = (_entropies(logp) if self._entropies else None, self._likeliest(logp))
         if allowed:
             tokens, _, cut = self._cut(_within(logp, allowed), uniform)
-            return Drawn(tokens, logp.gather(1, tokens[:, None])[:, 0], cut, self._likeliest(logp))
-        return Drawn(*self._cut(logp, uniform), self._likeliest(logp))
+            return Drawn(tokens, logp.gather(1, tokens[:, None])[:, 0], cut, *more)
+        return Drawn(*self._cut(logp, uniform), *more)
 
     def _cut(self, logp: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(tokens, their entries in logp, their log-probabilities among those that were kept), [R] each."""
@@ -87,6 +91,11 @@ class Drawing:
                 nats, ids = (x.cpu().numpy() for x in logp[rows].topk(k))
                 out |= zip(rows.tolist(), zip(ids.astype(np.int32), nats, strict=True), strict=True)
         return out
+
+
+def _entropies(logp: Tensor) -> Tensor:
+    """[R] sum of -p ln p; thousandths of a nat say enough, and keep well."""
+    return -(logp.exp() * logp.clamp(min=-1e4)).sum(-1).mul(1000).round().div(1000)
 
 
 def _kept(p: SamplingParams, vocab: int) -> int:

@@ -37,7 +37,7 @@ def lines(card: Mapping[str, Any]) -> list[Line]:
         ("result", f"weights of step {chosen}, the best on held-out rows" if chosen != card["steps"] else None),
         ("state", f"{card['state']} after {card['steps']} steps, {_shown(card['optimizer_updates'])} updates"),
         ("weight change", _with(card.get("weight_change_norm"), "L2 norm")),
-        ("sampler gap", None if gap is None else f"{gap:.1e} nats at most"),
+        ("sampler gap", None if gap is None else f"{gap:.1e} nats at most" if gap else "0 nats: none at all"),
         ("cut off at the limit", _share(card.get("truncated_share"))),
         ("signs of reward hacking", None if signs is None else "; ".join(signs) or "none of those looked for"),
         ("tokens sampled", _count(card.get("tokens_sampled"))),

@@ -1,24 +1,23 @@
 """Datasets of accounts: files that are uploaded whole, checked, and kept unchanged while jobs use them."""
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from re import compile as pattern
-from secrets import token_hex
 from typing import Any, Literal
 
-from sqlalchemy import JSON, BigInteger, String, func, or_, select
+from sqlalchemy import JSON, BigInteger, String, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from tunesmith.core import durable
 from tunesmith.core.errors import Conflict, NotFound, UserError, unknown
 from tunesmith.data import FORMATS, Problem, check_file
 from tunesmith.data.read import read_objects
 from tunesmith.services.jobs.moves import ENDED
 from tunesmith.services.jobs.rows import JobRow
+from tunesmith.services.pages import page_of
 from tunesmith.services.store import Base, Store, utc_now
+from tunesmith.services.uploads import Incoming, Uploads, check_display_name
 
 State = Literal["UPLOADING", "READY", "FAILED"]
 MAX_BYTES = 2 << 30
@@ -92,28 +91,11 @@ class Dataset:
     updated_at: str
 
 
-class Incoming:
-    """A file while it arrives."""
-
-    def __init__(self, path: Path, most: int, what: str = "dataset") -> None:
-        self.file, self._most, self._what, self.num_bytes = path.open("wb"), most, what, 0
-
-    def write(self, data: bytes) -> None:
-        """
-        Raises:
-            UserError: the file is over the limit; nothing of it is kept.
-        """
-        self.num_bytes += len(data)
-        if self.num_bytes > self._most:
-            raise UserError(self._what, f"is larger than {self._most:,} bytes", "Split it, or raise the server's limit")
-        self.file.write(data)
-
-
 class Datasets:
     """All datasets of a server; an owner sees only its own."""
 
     def __init__(self, store: Store, data_dir: Path, max_bytes: int = MAX_BYTES) -> None:
-        self._store, self._folder, self._max_bytes = store, data_dir / "datasets", max_bytes
+        self._store, self._uploads = store, Uploads(data_dir / "datasets", max_bytes, "dataset")
 
     def create(
         self,
@@ -167,12 +149,8 @@ class Datasets:
             Conflict: it has its file already.
         """
         self._waiting(owner, dataset_id)
-        key = token_hex(12)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with durable.new_folder(self._folder / key) as folder:
-            incoming = Incoming(folder / f"{dataset_id}.jsonl", self._max_bytes)
-            with incoming.file:
-                yield incoming
+        with self._uploads.arriving(f"{dataset_id}.jsonl") as (key, incoming):
+            yield incoming
         with self._store.begin() as db:
             row = db.get(DatasetRow, (owner, dataset_id), with_for_update=True)
             waited = row is not None and row.state != "READY"
@@ -180,8 +158,7 @@ class Datasets:
             if row is not None and waited:
                 unused, row.key, row.num_bytes, row.state = row.key, key, incoming.num_bytes, "UPLOADING"
                 row.verdicts, row.updated_at = {}, utc_now()
-        if unused:
-            shutil.rmtree(self._folder / unused, ignore_errors=True)
+        self._uploads.discard(unused)
         if not waited:
             raise Conflict(dataset_id, "was deleted or finished by another request meanwhile", "Upload it again")
 
@@ -211,8 +188,7 @@ class Datasets:
             those = those.where(DatasetRow.state.in_(states))
         by = DatasetRow.created_at.desc() if newest_first else DatasetRow.created_at
         with self._store.read() as db:
-            total = db.scalar(select(func.count()).select_from(those.subquery())) or 0
-            rows = db.scalars(those.order_by(by, DatasetRow.id).limit(limit).offset(offset))
+            rows, total = page_of(db, those, (by, DatasetRow.id), limit, offset)
             return [_shown(row) for row in rows], total
 
     def rename(self, owner: str, dataset_id: str, display_name: str, asked: Mapping[str, Any] | None = None) -> Dataset:
@@ -244,8 +220,7 @@ class Datasets:
             if user := db.scalar(users.limit(1)):
                 raise Conflict(dataset_id, f"is used by the job {user}", "Wait until the job ends, or cancel it")
             db.delete(row)
-        if row.key:
-            shutil.rmtree(self._folder / row.key, ignore_errors=True)
+        self._uploads.discard(row.key)
 
     def file(self, owner: str, dataset_id: str) -> Path:
         """Where the rows of a READY dataset are.
@@ -281,9 +256,7 @@ class Datasets:
         """Remove files that no row names: of uploads that a crash cut short. For when nothing is being uploaded."""
         with self._store.read() as db:
             named = set(db.scalars(select(DatasetRow.key)))
-        for folder in self._folder.glob("*"):
-            if folder.name not in named:
-                shutil.rmtree(folder, ignore_errors=True)
+        self._uploads.sweep(named)
 
     def _judge(self, row: DatasetRow, kind: str, verdict: Verdict, state: State) -> Dataset:
         with self._store.begin() as db:
@@ -308,7 +281,7 @@ class Datasets:
         return row
 
     def _path(self, row: DatasetRow) -> Path:
-        return self._folder / row.key / f"{row.id}.jsonl"
+        return self._uploads.folder(row.key) / f"{row.id}.jsonl"
 
 
 def check_id(dataset_id: str) -> None:
@@ -319,11 +292,6 @@ def check_id(dataset_id: str) -> None:
     if not _ID.fullmatch(dataset_id):
         mend = "Use up to 63 of a-z, 0-9 and -, beginning with a letter and not ending with -"
         raise UserError("dataset", f"cannot be called {dataset_id[:80]!r}", mend)
-
-
-def check_display_name(text: str) -> None:
-    if len(text) > 200 or not text.isprintable():
-        raise UserError("display_name", "is not one line of up to 200 characters", "Give a shorter one")
 
 
 def _check(path: Path, kind: str) -> Verdict:

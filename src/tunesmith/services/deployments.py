@@ -6,11 +6,12 @@ Nothing is provisioned: weights load with the first request for them. A deployme
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, String, func, select
+from sqlalchemy import JSON, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.services.jobs.job import check_name
+from tunesmith.services.pages import page_of
 from tunesmith.services.registry import Registry
 from tunesmith.services.store import Base, Store, utc_now
 from tunesmith.services.tuned_models import TunedModels
@@ -131,10 +132,8 @@ class Deployments:
         those = select(DeploymentRow).where(DeploymentRow.owner == owner)
         if not deleted:
             those = those.where(DeploymentRow.deleted_at.is_(None))
-        newest = those.order_by(DeploymentRow.created_at.desc(), DeploymentRow.id)
         with self._store.read() as db:
-            total = db.scalar(select(func.count()).select_from(those.subquery())) or 0
-            return db.scalars(newest.limit(limit).offset(offset)).all(), total
+            return page_of(db, those, (DeploymentRow.created_at.desc(), DeploymentRow.id), limit, offset)
 
     def change(self, owner: str, deployment_id: str, **fields: Any) -> DeploymentRow:
         """Set columns of a deployment."""

@@ -17,6 +17,8 @@ from tunesmith.grading.projects.process import Guest, Surroundings
 from tunesmith.services.installs import install
 
 Say = Callable[[str], None]
+LEFT_OUT = frozenset({".git", ".venv", "venv", "__pycache__", "node_modules"})
+"""Names in a project's folder that are none of its source."""
 EVAL_PROTOCOL = "eval-protocol==0.3.33"
 """Installed for projects that use it and do not name it themselves: elsewhere it is there already."""
 _USES_EVAL_PROTOCOL = re.compile(r"^\s*(?:from|import)\s+eval_protocol\b", re.MULTILINE)
@@ -28,7 +30,7 @@ def build(
 ) -> Project:
     """
     Args:
-        upload: a .py file, or an archive of a project.
+        upload: a .py file, an archive of a project, or its folder.
         folder: what the evaluator owns; source and manifest go there.
         environments: installed requirements of all evaluators, one folder for each set.
         secrets: environment variables that the project may read.
@@ -62,6 +64,9 @@ async def _traits(project: Project, secrets: Mapping[str, str]) -> Traits:
 def _unpacked(upload: Path, source: Path) -> Path:
     """The folder where the project begins: inside the one folder of an archive that has one."""
     shutil.rmtree(source, ignore_errors=True)
+    if upload.is_dir():
+        shutil.copytree(upload, source, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        return source
     if upload.suffix == ".py":
         source.mkdir()
         shutil.copyfile(upload, source / upload.name)

@@ -1,28 +1,26 @@
 """Uploaded evaluators of accounts: a project or a single file that is built once, and scores the rollouts of jobs."""
 
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from re import compile as pattern
-from secrets import token_hex
 from typing import Any, Literal, Protocol
 
-from sqlalchemy import JSON, String, func, select
+from sqlalchemy import JSON, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tunesmith.core import durable
 from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.grading.projects.manifest import parse_entry
-from tunesmith.services.datasets import Incoming, check_display_name
 from tunesmith.services.evaluator_builds import build
 from tunesmith.services.jobs.moves import ENDED
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.keys import Keys
+from tunesmith.services.pages import page_of
 from tunesmith.services.store import Base, Store, utc_now
+from tunesmith.services.uploads import Incoming, Uploads, check_display_name
 from tunesmith.services.user_code import check_walls
 
 State = Literal["BUILDING", "ACTIVE", "BUILD_FAILED"]
@@ -91,7 +89,10 @@ class Evaluators:
 
     def __init__(self, store: Store, data_dir: Path, secrets: SecretEnvironment) -> None:
         self._store, self._secrets = store, secrets
-        self._folder, self._environments = data_dir / "evaluators", data_dir / "environments"
+        self._uploads, self._environments = (
+            Uploads(data_dir / "evaluators", MAX_BYTES, "evaluator"),
+            data_dir / "environments",
+        )
         self._builders = ThreadPoolExecutor(1, "evaluator-build")
 
     def create(
@@ -146,19 +147,15 @@ class Evaluators:
         check_filename(filename)
         self._row(owner, evaluator_id)
         self._free(owner, evaluator_id)
-        key = token_hex(12)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with durable.new_folder(self._folder / key) as folder:
-            incoming = Incoming(folder / filename, MAX_BYTES, "evaluator")
-            with incoming.file:
-                yield incoming
+        with self._uploads.arriving(filename) as (key, incoming):
+            yield incoming
         with self._store.begin() as db:
             row = db.get(EvaluatorRow, (owner, evaluator_id), with_for_update=True)
             unused = key
             if row is not None:
                 unused, row.key, row.upload = row.key, key, filename
                 row.state, row.reason, row.traits, row.updated_at = "BUILDING", "", {}, utc_now()
-        self._discard(unused)
+        self._uploads.discard(unused)
         if row is None:
             raise _absent(evaluator_id)
 
@@ -186,10 +183,7 @@ class Evaluators:
         """Take up the builds that the end of a server cut short, and remove what no row names. At a server's start."""
         with self._store.read() as db:
             rows = db.scalars(select(EvaluatorRow)).all()
-        named = {row.key for row in rows}
-        for folder in self._folder.glob("*"):
-            if folder.name not in named:
-                shutil.rmtree(folder, ignore_errors=True)
+        self._uploads.sweep({row.key for row in rows})
         for row in rows:
             if row.state == "BUILDING" and row.key:
                 self._builders.submit(self._built, row.owner, row.id, row.key)
@@ -210,8 +204,7 @@ class Evaluators:
             those = those.where(EvaluatorRow.state.in_(states))
         by = EvaluatorRow.created_at.desc() if newest_first else EvaluatorRow.created_at
         with self._store.read() as db:
-            total = db.scalar(select(func.count()).select_from(those.subquery())) or 0
-            rows = db.scalars(those.order_by(by, EvaluatorRow.id).limit(limit).offset(offset))
+            rows, total = page_of(db, those, (by, EvaluatorRow.id), limit, offset)
             return [_shown(row) for row in rows], total
 
     def change(
@@ -251,7 +244,7 @@ class Evaluators:
             if row is None:
                 raise _absent(evaluator_id)
             db.delete(row)
-        self._discard(row.key)
+        self._uploads.discard(row.key)
 
     def source(self, owner: str, evaluator_id: str) -> Path:
         """The file as it was uploaded.
@@ -261,7 +254,7 @@ class Evaluators:
             Denied: the server may not run code of its users.
         """
         row = self._uploaded(owner, evaluator_id)
-        return self._folder / row.key / row.upload
+        return self._uploads.folder(row.key) / row.upload
 
     def log(self, owner: str, evaluator_id: str) -> Path:
         """The build's log; empty before a build.
@@ -270,7 +263,7 @@ class Evaluators:
             Conflict: nothing was uploaded yet.
             Denied: the server may not run code of its users.
         """
-        file = self._folder / self._uploaded(owner, evaluator_id).key / LOG
+        file = self._uploads.folder(self._uploaded(owner, evaluator_id).key) / LOG
         if not file.is_file():
             file.touch()
         return file
@@ -286,7 +279,7 @@ class Evaluators:
         if row.state != "ACTIVE":
             why = f": {row.reason}" if row.reason else ""
             raise Conflict(evaluator_id, f"is {row.state}, not ACTIVE{why}", "Wait for its build, or mend it first")
-        return self._folder / row.key
+        return self._uploads.folder(row.key)
 
     def secrets(self, owner: str) -> dict[str, str]:
         """The environment variables that the owner's evaluators see."""
@@ -294,7 +287,7 @@ class Evaluators:
 
     def _built(self, owner: str, evaluator_id: str, key: str) -> None:
         """A build from its beginning to the row that says how it ended."""
-        folder = self._folder / key
+        folder = self._uploads.folder(key)
         row = self._row(owner, evaluator_id)
         if not folder.is_dir() or row.key != key:
             return
@@ -341,10 +334,6 @@ class Evaluators:
             users = [row.name for row in db.scalars(those) if row.settings.get("evaluator") == PREFIX + evaluator_id]
         if users:
             raise Conflict(evaluator_id, f"is used by the job {users[0]}", "Wait until the job ends, or cancel it")
-
-    def _discard(self, key: str) -> None:
-        if key:
-            shutil.rmtree(self._folder / key, ignore_errors=True)
 
 
 def check_id(evaluator_id: str) -> None:

@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tunesmith.services import worker
+from tunesmith.services.keeping import SILENT, Watcher
 from tunesmith.services.run_folder import RunFolder
-from tunesmith.services.worker import Watcher
 from tunesmith.spec import AnySpec, TrainSpec, build_spec
 
 
 def runner(kind: type[TrainSpec]) -> Callable[..., RunFolder]:
     """The ``run`` of one kind of job."""
 
-    def run(spec: AnySpec | Mapping[str, Any], watcher: Watcher = worker.SILENT) -> RunFolder:
+    def run(spec: AnySpec | Mapping[str, Any], watcher: Watcher = SILENT) -> RunFolder:
         """Run a job to its end in this process.
 
         Args:

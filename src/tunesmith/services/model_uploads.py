@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 
 from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.models.peft_format import CONFIG as ADAPTER_CONFIG
-from tunesmith.services.datasets import Incoming
 from tunesmith.services.records import Record, Records
 from tunesmith.services.registry import Registry
 from tunesmith.services.store import Store
 from tunesmith.services.tuned_models import TunedModels
+from tunesmith.services.uploads import Incoming
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 MOST_BYTES = 1 << 40

@@ -119,7 +119,7 @@ class PolicyEndpoint:
                 await writer.wait_closed()
             self._connections.discard(task)
 
-    async def _answer(self, method: str, path: str, data: bytes) -> tuple[int, dict[str, Any]]:
+    async def _answer(self, method: str, path: str, data: bytes) -> tuple[int, dict[str, Any] | str]:
         try:
             if method == "POST" and path.partition("?")[0].endswith("/chat/completions"):
                 return await self._chat(path, json.loads(data))
@@ -130,14 +130,15 @@ class PolicyEndpoint:
         except (ValueError, TypeError, AttributeError, LookupError) as e:
             return 400, _error(f"the request cannot be read: {e}")
 
-    async def _chat(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    async def _chat(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any] | str]:
         found = _ADDRESS.search(path) or _MODEL.search(str(body.get("model")))
         line = self.lines.get(found[1]) if found else None
         if line is None:
             return 404, _error("no such rollout: use the base address and the model of completion_params")
         turn = await line.turn(body)
         line.records.keep(path, body, turn)
-        return 200, response(turn, self._renderer, body)
+        answer = response(turn, self._renderer, body)
+        return 200, events(answer, body) if body.get("stream") else answer
 
 
 def read_request(body: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Asked]:
@@ -146,9 +147,8 @@ def read_request(body: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[di
     Raises:
         UserError: what would change an answer and is not to be had.
     """
-    for name, only in (("n", 1), ("stream", False)):
-        if body.get(name) not in (None, only):
-            raise UserError(name, f"is not supported in a rollout (got {body[name]!r})", f"Leave it at {only}")
+    if body.get("n") not in (None, 1):
+        raise UserError("n", f"is not supported in a rollout (got {body['n']!r})", "Leave it at 1")
     tools = body.get("tools") if body.get("tool_choice") != "none" else None
     stop = body.get("stop") or ()
     asked = Asked(
@@ -180,6 +180,22 @@ def response(turn: Turn, renderer: ChatRenderer, body: Mapping[str, Any]) -> dic
         "prompt_token_ids": turn.prompt.tolist(),
         "usage": {"prompt_tokens": given, "completion_tokens": drawn, "total_tokens": given + drawn},
     }
+
+
+def events(answer: Mapping[str, Any], body: Mapping[str, Any]) -> str:
+    """The answer as server-sent events. All of it was drawn before: whoever streams gets it in one piece."""
+    (choice,) = answer["choices"]
+    delta = dict(choice["message"])
+    if "tool_calls" in delta:
+        delta["tool_calls"] = [{"index": i, **call} for i, call in enumerate(delta["tool_calls"])]
+    frame = {key: answer[key] for key in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    rest = {key: choice[key] for key in ("index", "logprobs", "token_ids")}
+    said = {**frame, "choices": [{**rest, "delta": delta, "finish_reason": None}]}
+    over = {**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]}
+    parts = [{**said, "prompt_token_ids": answer["prompt_token_ids"]}, over]
+    if (body.get("stream_options") or {}).get("include_usage"):
+        parts.append({**frame, "choices": [], "usage": answer["usage"]})
+    return "".join(f"data: {json.dumps(part)}\n\n" for part in parts) + "data: [DONE]\n\n"
 
 
 def _logprobs(completion: Completion, renderer: ChatRenderer) -> list[dict[str, Any]]:
@@ -230,9 +246,11 @@ async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> 
             return None
 
 
-def _response(connection: h11.Connection, status: int, body: Mapping[str, Any]) -> bytes:
-    data = json.dumps(body).encode()
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(data)))]
+def _response(connection: h11.Connection, status: int, body: Mapping[str, Any] | str) -> bytes:
+    """JSON, or a text of events."""
+    kind = "text/event-stream" if isinstance(body, str) else "application/json"
+    data = (body if isinstance(body, str) else json.dumps(body)).encode()
+    headers = [("Content-Type", kind), ("Content-Length", str(len(data)))]
     parts = (h11.Response(status_code=status, headers=headers), h11.Data(data=data), h11.EndOfMessage())
     return b"".join(connection.send(part) or b"" for part in parts)
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from tunesmith.core.types import Metrics
 from tunesmith.services.engine import Engine, engine_of
+from tunesmith.services.keeping import Keeper
 from tunesmith.services.memory import peak_bytes
 from tunesmith.services.outside import Outside
 from tunesmith.services.run_folder import RunFolder
-from tunesmith.services.worker import Recipe, Watcher, keep, recipe_of
+from tunesmith.services.worker import Recipe, recipe_of
 from tunesmith.spec import AnySpec, RftSpec
 
 STEPS = 4
@@ -101,9 +102,10 @@ async def _rehearse(spec: AnySpec, folder: Path, secrets: Mapping[str, str] | No
 async def _steps(rehearsal: Recipe, run: RunFolder, spec: AnySpec, engine: Engine) -> list[_Seen]:
     """The evaluation before training, and up to STEPS steps of which the last is evaluated."""
     seen: list[_Seen] = []
+    keeper = Keeper(run, spec, engine, rehearsal.num_steps)
     began = time.perf_counter()
     async for report in rehearsal.steps:
-        keep(run, spec, engine, report, rehearsal.num_steps, Watcher())
+        keeper.keep(report)
         took, began = time.perf_counter() - began, time.perf_counter()
         eval_s = report.timing.get("time/eval_s", 0.0)
         seen.append(_Seen(report.metrics, took - eval_s, report.timing.get("time/train_s", 0.0), eval_s))

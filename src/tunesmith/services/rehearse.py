@@ -21,9 +21,10 @@ from tunesmith.models.config import read_config
 from tunesmith.recipes.report import StepReport
 from tunesmith.services import names
 from tunesmith.services.engine import engine_of
+from tunesmith.services.keeping import Keeper
 from tunesmith.services.prepare import prepare_dpo, prepare_rft, prepare_sft
 from tunesmith.services.run_folder import RunFolder
-from tunesmith.services.worker import Watcher, keep, recipe_of
+from tunesmith.services.worker import recipe_of
 from tunesmith.spec import AnySpec, DpoSpec, RftSpec
 
 STEPS, PROMPTS, TOKENS = 6, 8, 128
@@ -141,8 +142,9 @@ async def _run(spec: AnySpec, folder: Path, until: float) -> list[StepReport]:
         engine = engine_of(spec)
         recipe = await recipe_of(spec, engine, stack, -1, {}, heldout=PROMPTS)
         run = RunFolder(folder / "run").create(spec.model_dump(), spec.kind)
+        keeper = Keeper(run, spec, engine, recipe.num_steps)
         async for report in recipe.steps:
-            keep(run, spec, engine, report, recipe.num_steps, Watcher())
+            keeper.keep(report)
             reports.append(report)
             if report.step >= STEPS or time.monotonic() > until:
                 break

@@ -4,6 +4,7 @@ Of a file, only the columns and rows that are asked for become Python objects; s
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ ORDERS = {
 """How groups can be sorted, in words."""
 _COLUMNS = ("prompt_id", "candidate", "reward", "advantage", "trained", "dropped", "error")
 _TEXTS = ("prompt_text", "text", "reason", "error")
+_PER_TOKEN = ("sampled", "tokens", "logprobs", "entropies", "ratios", "clipped")
+"""The last three came later, and older files have none of them."""
 _ATTEMPT = ("candidate", "text", "reward", "parts", "reason", "error", "advantage", "trained", "dropped", "stop")
 
 
@@ -41,6 +44,21 @@ class GroupLine:
     trained: int
     why: str
     """Why some were not trained on; empty where all were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One sampled token; what its file does not say is None, and no token that was not trained on is clipped."""
+
+    id: int
+    logprob: float
+    entropy: float | None
+    ratio: float | None
+    clipped: bool
+
+    @property
+    def probability(self) -> float:
+        return math.exp(self.logprob)
 
 
 def groups(file: Path, order: str, search: str, limit: int, offset: int) -> tuple[list[GroupLine], int]:
@@ -76,18 +94,21 @@ def attempts(file: Path, prompt_id: str) -> tuple[str, list[dict[str, Any]]]:
     return rows[0]["prompt_text"], graded
 
 
-def tokens(file: Path, prompt_id: str, candidate: int) -> list[tuple[int, float]]:
-    """(id, log-probability) of what one attempt's model sampled.
+def tokens(file: Path, prompt_id: str, candidate: int) -> list[Token]:
+    """What one attempt's model sampled.
 
     Raises:
         NotFound: the step has no such attempt.
     """
     wanted = [("prompt_id", "=", prompt_id), ("candidate", "=", candidate)]
-    rows = pq.read_table(file, columns=["tokens", "sampled", "logprobs"], filters=wanted).to_pylist()
+    there = [name for name in _PER_TOKEN if name in pq.read_schema(file).names]
+    rows = pq.read_table(file, columns=there, filters=wanted).to_pylist()
     if not rows:
         raise NotFound("attempt", f"no attempt {candidate} in this group", "Choose one from the group")
-    columns = zip(rows[0]["tokens"], rows[0]["sampled"], rows[0]["logprobs"], strict=True)
-    return [(token, logprob) for token, sampled, logprob in columns if sampled]
+    row = rows[0]
+    nothing = [None] * len(row["tokens"])
+    told = zip(*(row.get(name) or nothing for name in _PER_TOKEN), strict=True)
+    return [Token(i, logp, h, r, bool(clipped)) for sampled, i, logp, h, r, clipped in told if sampled]
 
 
 def _matching(table: pa.Table, search: str) -> pa.Table:

@@ -12,10 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tunesmith.core.types import Group, Ints, Rollout
-
-Judgement = tuple[float | None, str]
-"""(advantage, why it was not trained on); an attempt with an advantage and "" was trained on."""
+from tunesmith.core.types import Floats, Group, Ints, Rollout
+from tunesmith.recipes.report import Judgement, TokenUpdate
 
 SCHEMA = pa.schema(
     [
@@ -28,6 +26,9 @@ SCHEMA = pa.schema(
         ("tokens", pa.list_(pa.int32())),
         ("sampled", pa.list_(pa.bool_())),
         ("logprobs", pa.list_(pa.float32())),
+        ("entropies", pa.list_(pa.float32())),
+        ("ratios", pa.list_(pa.float32())),
+        ("clipped", pa.list_(pa.bool_())),
         ("segment_lengths", pa.list_(pa.int32())),
         ("temperature", pa.float32()),
         ("reward", pa.float64()),
@@ -45,9 +46,18 @@ _PER_TOKEN = {"tokens": np.int32, "sampled": np.bool_, "logprobs": np.float32}
 
 
 def encode(
-    step: int, groups: Sequence[Group], judged: Sequence[Sequence[Judgement]], decode: Callable[[Ints], str]
+    step: int,
+    groups: Sequence[Group],
+    judged: Sequence[Sequence[Judgement]],
+    decode: Callable[[Ints], str],
+    updates: Sequence[Sequence[TokenUpdate | None]] = (),
 ) -> bytes:
-    """The parquet file of one step; ``judged`` has one judgement per rollout of each group, in the same order."""
+    """The parquet file of one step.
+
+    Args:
+        judged: one judgement per rollout of each group, in the same order.
+        updates: the same of what an update saw; none at all for attempts that no update is made from.
+    """
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     columns: dict[str, Any] = {name: [] for name in SCHEMA.names}
     for group, judgements in zip(groups, judged, strict=True):
@@ -60,6 +70,10 @@ def encode(
                 columns[name].append(value)
     for name, dtype in _PER_TOKEN.items():
         columns[name] = _lists([_joined(rollout, name, dtype) for rollout in rollouts], dtype)
+    columns["entropies"] = _lists([_entropies(rollout) for rollout in rollouts], np.float32)
+    seen = [update for group in updates for update in group] or [None] * len(rollouts)
+    columns["ratios"] = _lists([None if u is None else u.ratios for u in seen], np.float32)
+    columns["clipped"] = _lists([None if u is None else u.clipped for u in seen], np.bool_)
     lengths = [np.array([len(s.tokens) for s in rollout.segments], np.int32) for rollout in rollouts]
     columns["segment_lengths"] = _lists(lengths, np.int32)
     sink = io.BytesIO()
@@ -109,11 +123,18 @@ def _joined(rollout: Rollout, name: str, dtype: Any) -> Any:
     return np.concatenate([np.zeros(0, dtype), *(getattr(s, name) for s in rollout.segments)]).astype(dtype)
 
 
+def _entropies(rollout: Rollout) -> Floats | None:
+    """Over all segments; None where one of them has none."""
+    parts = [s.entropies for s in rollout.segments if s.entropies is not None]
+    return np.concatenate(parts) if parts and len(parts) == len(rollout.segments) else None
+
+
 def _lists(arrays: Iterable[Any], dtype: Any) -> pa.ListArray:
-    """Numpy arrays -> a list column, without a Python object per token."""
+    """Numpy arrays, or None for null -> a list column, without a Python object per token."""
     parts = list(arrays)
-    offsets = np.cumsum([0, *map(len, parts)]).astype(np.int32)
-    return pa.ListArray.from_arrays(offsets, pa.array(np.concatenate([np.zeros(0, dtype), *parts])))
+    offsets = np.cumsum([0, *(0 if part is None else len(part) for part in parts)]).astype(np.int32)
+    values = pa.array(np.concatenate([np.zeros(0, dtype), *(part for part in parts if part is not None)]))
+    return pa.ListArray.from_arrays(offsets, values, mask=pa.array([part is None for part in parts], pa.bool_()))
 
 
 def _compact(value: Any) -> str:

@@ -21,9 +21,9 @@ from tunesmith import __version__
 from tunesmith.core import durable
 from tunesmith.core.errors import Conflict, JobStopped, NotFound, UserError, unknown
 from tunesmith.core.types import Change, Finding, Group, Ints, Level, Metrics
+from tunesmith.recipes.report import Judgement, TokenUpdate
 from tunesmith.services import rollout_table
 from tunesmith.services.newest import newest_lines
-from tunesmith.services.rollout_table import Judgement
 
 State = Literal["CREATED", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "EARLY_STOPPED"]
 STATES: tuple[State, ...] = get_args(State)
@@ -203,16 +203,18 @@ class RunFolder:
         groups: Sequence[Group],
         judged: Sequence[Sequence[Judgement]],
         decode: Callable[[Ints], str],
+        updates: Sequence[Sequence[TokenUpdate | None]] = (),
     ) -> Path:
         """Keep a step's attempts as rollouts/<name>-<step>.parquet; ``name`` is "step" (training) or "eval".
 
         Args:
             judged: per group, per rollout: its advantage or None, and why it was not trained on ("" if it was).
             decode: ids -> text, for the prompt column.
+            updates: per group, per rollout: what its update saw of its tokens; None or left out without one.
         """
         file = self._rollout_file(name, step)
         file.parent.mkdir(exist_ok=True)
-        durable.write_file(file, rollout_table.encode(step, groups, judged, decode))
+        durable.write_file(file, rollout_table.encode(step, groups, judged, decode, updates))
         return file
 
     def read_rollouts(self, name: str, step: int, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from tunesmith.core.ports import Grader, Roller
 from tunesmith.core.seeds import seed_of
 from tunesmith.core.types import Group, Rollout
 from tunesmith.data import RftRow, load_rows
-from tunesmith.grading import grader_of
+from tunesmith.grading import GraderPool, grader_of
 from tunesmith.grading.error_report import top_errors
 from tunesmith.grading.forecast import advise_signal, expected_signal_share, histogram
 from tunesmith.grading.projects.manifest import PROJECT
@@ -23,6 +23,7 @@ from tunesmith.services.local_judge import judge_of
 from tunesmith.services.names import base_model
 from tunesmith.services.outside import Outside
 from tunesmith.services.prepare import prepare_rft
+from tunesmith.services.project_grader import any_grader
 from tunesmith.services.rollers import roller_of
 from tunesmith.spec import RftSpec
 
@@ -60,7 +61,7 @@ def try_grader(spec: RftSpec, rows: int, sample: bool, secrets: Mapping[str, str
     Args:
         secrets: environment variables for an uploaded evaluator.
     """
-    return asyncio.run(_sampled(spec, rows, secrets or {}) if sample else _recorded(spec, rows))
+    return asyncio.run(_sampled(spec, rows, secrets or {}) if sample else _recorded(spec, rows, secrets or {}))
 
 
 async def _sampled(spec: RftSpec, rows: int, secrets: Mapping[str, str]) -> Trial:
@@ -90,16 +91,16 @@ async def _sampled(spec: RftSpec, rows: int, secrets: Mapping[str, str]) -> Tria
     return _trial(groups, timing, signal, expected_signal_share(rates, n) if rates else None, advice)
 
 
-async def _recorded(spec: RftSpec, rows: int) -> Trial:
+async def _recorded(spec: RftSpec, rows: int, secrets: Mapping[str, str]) -> Trial:
     found: Sequence[RftRow] = load_rows(Path(spec.dataset), "rft", spec.skip_bad_rows).rows[:rows]
-    pool = grader_of(spec, judge_of(spec.evaluator))
-    began = time.perf_counter()
-    async with pool as grader:
+    async with any_grader(spec, secrets) as grader:
+        began = time.perf_counter()
         groups = await asyncio.gather(*(_grade_recorded(row, grader) for row in found))
-        stats = pool.stats()
-    took = stats.seconds_total or time.perf_counter() - began
+        took = slowest = time.perf_counter() - began
+        if isinstance(grader, GraderPool):
+            took, slowest = grader.stats().seconds_total or took, grader.stats().seconds_max
     advice = ["These are recorded answers. Add --base-model to grade a model's own attempts and forecast the signal."]
-    return _trial(groups, (took, stats.seconds_max), None, None, advice)
+    return _trial(groups, (took, slowest), None, None, advice)
 
 
 async def _grade_recorded(row: RftRow, grader: Grader) -> Group:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import String, func, select
+from sqlalchemy import String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tunesmith.core.durable import new_folder
 from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.models.peft_format import CONFIG as ADAPTER_CONFIG
+from tunesmith.services.pages import page_of
 from tunesmith.services.registry import Registry
 from tunesmith.services.sessions.vault import Vault
 from tunesmith.services.store import Base, Store, utc_now
@@ -164,11 +165,11 @@ class TunedModels:
 
     def page(self, owner: str, limit: int = 100, offset: int = 0) -> tuple[Sequence[TunedModel], int]:
         """(the owner's models, newest first; how many there are in all)."""
-        mine = TunedModelRow.owner == owner
-        newest = select(TunedModelRow).where(mine).order_by(TunedModelRow.created_at.desc(), TunedModelRow.name)
+        mine = select(TunedModelRow).where(TunedModelRow.owner == owner)
         with self._store.read() as db:
-            total = db.scalar(select(func.count()).select_from(TunedModelRow).where(mine)) or 0
-            return [_model(row) for row in db.scalars(newest.limit(limit).offset(offset))], total
+            newest = (TunedModelRow.created_at.desc(), TunedModelRow.name)
+            rows, total = page_of(db, mine, newest, limit, offset)
+            return [_model(row) for row in rows], total
 
     def rename(self, owner: str, name: str, new_name: str) -> TunedModel:
         """Give the same weights another name.

@@ -2,24 +2,21 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from tunesmith.core import durable
 from tunesmith.core.errors import Conflict, JobStopped, UserError
-from tunesmith.core.types import Finding
-from tunesmith.health.rules import examine
-from tunesmith.health.stopping import why_stop
 from tunesmith.recipes import dpo, rft, sft
 from tunesmith.recipes.report import StepReport
 from tunesmith.services import checkpoints
 from tunesmith.services.card import build_card
 from tunesmith.services.card_pages import as_html, as_markdown
 from tunesmith.services.engine import Engine, engine_of
-from tunesmith.services.memory import peak_bytes
+from tunesmith.services.keeping import SILENT, Keeper, Watcher
 from tunesmith.services.outside import NOTHING, Outside
 from tunesmith.services.prepare import prepare_dpo, prepare_rft, prepare_sft
 from tunesmith.services.report import write_report
@@ -29,20 +26,6 @@ from tunesmith.services.trackers.companion import check_installed, reported
 from tunesmith.spec import AnySpec, DpoSpec, RftSpec, build_spec
 
 Steps = AsyncIterator[StepReport]
-
-
-@dataclass(frozen=True, slots=True)
-class Watcher:
-    """Whoever looks on: told what happens, asked nothing."""
-
-    started: Callable[[RunFolder, int, list[str]], None] = lambda run, num_steps, notes: None
-    """(run, planned steps, notes) once data and model are ready."""
-    stepped: Callable[[StepReport], None] = lambda report: None
-    found: Callable[[Finding], None] = lambda finding: None
-    """A finding that was not there before."""
-
-
-SILENT = Watcher()
 
 
 def start(spec: AnySpec, watcher: Watcher = SILENT, outside: Outside = NOTHING) -> RunFolder:
@@ -133,9 +116,9 @@ async def _work(
         for note in notes:
             run.log(note, "warning" if note in warnings else "info")
         watcher.started(run, recipe.num_steps, notes)
-        stopped = ""
+        stopped, keeper = "", Keeper(run, spec, engine, recipe.num_steps, watcher)
         async for report in recipe.steps:
-            stopped = keep(run, spec, engine, report, recipe.num_steps, watcher)
+            stopped = keeper.keep(report)
             if stopped:
                 break
             await asyncio.sleep(0)  # where Ctrl-C gets in: a recipe without sampling never waits for anything
@@ -187,46 +170,6 @@ async def recipe_of(
     imitate = sft.SftJob(spec, data.train, data.heldout[:heldout], engine.trainer)
     steps = sft.run(imitate, after, state)
     return Recipe(steps, imitate.num_steps, list(data.notes), len(data.train), len(data.heldout))
-
-
-def keep(run: RunFolder, spec: AnySpec, engine: Engine, report: StepReport, num_steps: int, watcher: Watcher) -> str:
-    """Store a step in the order that a crash can be undone in: data, then the checkpoint that counts it.
-
-    A step that ends the job early has none, so that resuming comes to the same end.
-
-    Returns:
-        Why the job ends here, before its last step; empty to go on.
-    """
-    for log in report.logs:
-        run.write_rollouts(log.name, report.step, log.groups, log.judged, engine.renderer.decode)
-    size = run.append_metrics(report.step, report.metrics)
-    run.append_timing(report.step, report.timing | {"memory/peak_mib": peak_bytes() / 2**20})
-    if report.best:
-        checkpoints.save_best(run, engine.trainer, report.step)
-    last = report.step == num_steps or bool(report.early_stop)
-    findings = _examine(run, spec, watcher, finished=last)
-    stopped = report.early_stop
-    if report.step < num_steps:
-        stopped = stopped or why_stop(spec.model_dump(), run.metrics(), findings)
-    if not stopped and (last or report.step % spec.save_every == 0):
-        kept, adapter = spec.keep_checkpoints, bool(spec.lora_rank)
-        checkpoints.save(run, engine.trainer, report.step, size, report.state, kept, adapter)
-    run.set_state("RUNNING", step=report.step)
-    watcher.stepped(report)
-    return stopped
-
-
-def _examine(run: RunFolder, spec: AnySpec, watcher: Watcher, finished: bool) -> list[Finding]:
-    """Findings stay pinned to the step where they arose, and say what they see now."""
-    arose = {(f.rule, f.level): f.step for f in run.findings()}
-    found = examine(run.metrics(), spec.model_dump(), finished)
-    findings = [replace(f, step=arose.get((f.rule, f.level), f.step)) for f in found]
-    if findings != run.findings():
-        run.write_findings(findings)
-    for finding in findings:
-        if (finding.rule, finding.level) not in arose:
-            watcher.found(finding)
-    return findings
 
 
 def _finish(run: RunFolder, spec: AnySpec, engine: Engine, early_stop: str) -> None:

@@ -97,4 +97,4 @@ class RftSpec(TrainSpec):
         return self.temperature + (self.temperature_end - self.temperature) * (step - 1) / (num_steps - 1)
 
     def sampling(self, temperature: float, seed: int) -> SamplingParams:
-        return SamplingParams(self.max_tokens, temperature, self.top_p, self.top_k, (), seed)
+        return SamplingParams(self.max_tokens, temperature, self.top_p, self.top_k, (), seed, entropies=True)

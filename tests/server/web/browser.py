@@ -111,6 +111,20 @@ class Browser:
         """What the browser's console says since the last call: errors of scripts, files that were refused."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
+    def watch_interactions(self) -> None:
+        """From now on note how long the page takes to answer a key or a press with a picture."""
+        self.driver.execute_script("""
+            window.interactions = [];
+            new PerformanceObserver(list => {
+                for (const e of list.getEntries()) if (e.interactionId) interactions.push(e.duration);
+            }).observe({type: "event", durationThreshold: 16});
+        """)
+
+    def slowest_interaction_ms(self) -> float:
+        """Since ``watch_interactions`` on this page; what took less than 16 ms is not measured, and is 0."""
+        time.sleep(0.3)  # entries come after the picture
+        return float(self.driver.execute_script("return Math.max(0, ...interactions)"))
+
     def first_content_ms(self) -> float:
         """When the page first showed something, from the moment that it was asked for."""
         script = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1"

@@ -28,6 +28,8 @@ OURS = ("model", "temperature", "max_tokens", "top_p", "top_k", "n", "stream", "
 """Parameters of a completion that the job decides, whatever the project asks for."""
 PAST = ("rollout_status", "execution_metadata", "evaluation_result", "eval_metadata", "pid", "created_at")
 """Fields of a row that tell of an earlier attempt at it."""
+_HOSTED = ("GithubActionRolloutProcessor", "KlavisSandboxRolloutProcessor")
+"""Rollout processors that hand the work to a service on the internet."""
 _DEADLINE_EXCEEDED, _FINISHED = 4, 100
 """Of eval-protocol's status codes; those below 100, but for 0, are the errors of gRPC."""
 Reply = dict[str, Any]
@@ -84,6 +86,8 @@ class Entry:
             raise NotUsable(f"mode {mode!r} scores a whole dataset at once; a job needs pointwise or groupwise")
         self.processor = self.params.rollout_processor
         name = type(self.processor).__name__ if self.processor is not None else "SingleTurnRolloutProcessor"
+        if name in _HOSTED:
+            raise NotUsable(f"{name} needs the network, which a project has not: use RemoteRolloutProcessor instead")
         own_class = name in ("SingleTurnRolloutProcessor", "NoOpRolloutProcessor")
         keeps = getattr(self.processor, "drop_trailing_assistant_messages", True) is False
         self.traits = {

@@ -5,11 +5,13 @@ from fastapi import APIRouter, Response
 from tunesmith.core.errors import NotFound
 from tunesmith.server.web import (
     assets,
+    card_page,
     compare_page,
     create_pages,
     datasets_page,
     deployments_page,
     evaluators_page,
+    fork_page,
     job_actions,
     job_page,
     jobs_page,
@@ -25,6 +27,8 @@ PAGES = (
     jobs_page,
     job_page,
     rollouts_page,
+    card_page,
+    fork_page,
     job_actions,
     compare_page,
     create_pages,

@@ -40,7 +40,16 @@ MORE = (
         "Seconds.",
     ),
     ChartPlan(
-        "Memory", (("memory/peak_mib", "peak"),), Axis("number", (0, 0)), "MiB of the job's process, at most so far."
+        "Processors and GPU",
+        (("machine/processors", "processors in use"), ("machine/gpu_share", "share of the GPU's time")),
+        Axis("number", (0, 0)),
+        "Of the job's own process, on average over a step; a grader's processors are not in it.",
+    ),
+    ChartPlan(
+        "Memory",
+        (("machine/memory_mib", "now"), ("memory/peak_mib", "peak"), ("machine/gpu_memory_mib", "GPU, tensors")),
+        Axis("number", (0, 0)),
+        "MiB of the job's process.",
     ),
 )
 PARTS = (

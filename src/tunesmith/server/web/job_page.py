@@ -11,10 +11,12 @@ from fastapi import Request, Response
 from tunesmith.core.errors import NotFound
 from tunesmith.server.web import charts, links
 from tunesmith.server.web.as_command import as_command
+from tunesmith.server.web.family import family_of
 from tunesmith.server.web.job_view import JobView, asked_settings, links_of, settings_of, view_of
 from tunesmith.server.web.live import stamp, stream
 from tunesmith.server.web.pages import HEADERS, fragment, new_router, page
 from tunesmith.server.web.visitor import Seen
+from tunesmith.services.card_pages import headline
 from tunesmith.services.curves import Curves
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
@@ -40,6 +42,8 @@ def job_page(
         charts=_charts(request, job),
         smooth=smooth,
         settings=settings_of(job.kind, asked_settings(job)),
+        family=family_of(request.app.state.jobs, job),
+        card=headline(found) if (found := request.app.state.jobs.run(job.owner, job.id).card()) else "",
         commands=as_command(job, str(request.base_url).rstrip("/")),
         links=links_of(job),
     )

@@ -12,20 +12,20 @@ from tunesmith.server.web import links
 from tunesmith.server.web.dots import dots
 from tunesmith.server.web.job_page import ADDRESS
 from tunesmith.server.web.pages import new_router, page
+from tunesmith.server.web.token_shades import VIEWS, Setting, View, kept
 from tunesmith.server.web.visitor import Seen
 from tunesmith.services import rollout_browser
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.registry import EMBEDDED
 from tunesmith.services.renderers import Renderers
-from tunesmith.services.rollout_browser import ORDERS
+from tunesmith.services.rollout_browser import ORDERS, Token
 from tunesmith.services.text_difference import pieces
+from tunesmith.spec.loss import METHODS, canonical_method
 
 router = new_router()
 PAGE_ROWS = 20
 SETS = {"step": "training", "eval": "held-out"}
-SHADES = (0.99, 0.9, 0.6, 0.3, 0.1)
-"""Probabilities at which a token's shade changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,17 @@ def group(request: Request, visitor: Seen, slug: str, name: str, step: int, prom
 
 @router.get(ADDRESS + "/rollouts/tokens")
 def token_view(
-    request: Request, visitor: Seen, slug: str, name: str, step: int, prompt: str, candidate: int, set: str = "step"
+    request: Request,
+    visitor: Seen,
+    slug: str,
+    name: str,
+    step: int,
+    prompt: str,
+    candidate: int,
+    set: str = "step",
+    by: str = "probability",
 ) -> Response:
-    """One attempt, token by token, shaded by how likely each was."""
+    """One attempt, token by token, coloured by one of VIEWS."""
     jobs: Jobs = request.app.state.jobs
     job = links.find_job(jobs, visitor.owner, slug, name)
     file = jobs.run(job.owner, job.id).rollout_file(set, step)
@@ -112,31 +120,35 @@ def token_view(
     if attempt is None:
         raise NotFound("attempt", f"no attempt {candidate} in this group", "Choose one from the group")
     query = Query(links.of_job(job) + "/rollouts", set, step, "file", "", 1)
-    shown = _tokens(request, job, rollout_browser.tokens(file, prompt, candidate))
+    found = rollout_browser.tokens(file, prompt, candidate)
+    setting = Setting(
+        attempt["advantage"] or 0.0, METHODS[canonical_method(job.settings.get("rl_loss_method", "grpo"))]
+    )
+    known = kept(found, setting)
+    by = by if by in known else "probability"
     view: dict[str, Any] = {
         "job": job,
         "query": query,
         "prompt_id": prompt,
         "attempt": attempt,
-        "tokens": shown,
-        "shades": SHADES,
+        "by": by,
+        "views": {name: VIEWS[name] for name in known},
+        "tokens": _tokens(request, job, found, VIEWS[by], setting),
+        "clipped": sum(token.clipped for token in found),
     }
     return page(request, "rollout_tokens.html", visitor, **view)
 
 
-def _tokens(request: Request, job: Job, found: list[tuple[int, float]]) -> list[dict[str, Any]]:
+def _tokens(
+    request: Request, job: Job, found: list[Token], view: View, setting: Setting
+) -> list[tuple[Token, str, str]]:
+    """(token, its text, its shade)."""
     renderers: Renderers = request.app.state.renderers
     decode = renderers.of(str(job.settings.get("base_model", EMBEDDED))).decode
-    return [
-        {
-            "text": decode(np.array([token], np.int32)),
-            "id": token,
-            "logprob": logprob,
-            "probability": float(np.exp(logprob)),
-            "shade": sum(np.exp(logprob) < limit for limit in SHADES),
-        }
-        for token, logprob in found
-    ]
+    values = [view.value(token, setting) for token in found]
+    shades = ["t0" if value is None else view.shade(value, setting) for value in values]
+    texts = [decode(np.array([token.id], np.int32)) for token in found]
+    return list(zip(found, texts, shades, strict=True))
 
 
 def _range(rewards: list[float]) -> tuple[float, float]:

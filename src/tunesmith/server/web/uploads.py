@@ -16,7 +16,8 @@ from tunesmith.core.errors import UserError
 from tunesmith.server.dialects.multipart import read_form
 from tunesmith.server.web.forms import Posted
 from tunesmith.server.web.visitor import Visitor, check_origin, check_token
-from tunesmith.services.datasets import Datasets, Incoming
+from tunesmith.services.datasets import Datasets
+from tunesmith.services.uploads import Incoming
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from secrets import token_hex
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tunesmith.core.errors import Conflict, NotFound, UserError, unknown
 from tunesmith.core.types import Finding, Metrics
-from tunesmith.services.datasets import Datasets, check_display_name
+from tunesmith.services.datasets import Datasets
 from tunesmith.services.deployments import Deployments
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.jobs.folders import Folders
@@ -26,11 +26,13 @@ from tunesmith.services.jobs.rows import JobEventRow, JobRow
 from tunesmith.services.jobs.specs import Specs, check_evaluator, runs_code
 from tunesmith.services.keys import Keys
 from tunesmith.services.model_names import ModelNames
+from tunesmith.services.pages import page_of
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.sessions.vault import Vault
 from tunesmith.services.store import Store, utc_now
 from tunesmith.services.trackers.companion import check_ready
+from tunesmith.services.uploads import check_display_name
 from tunesmith.services.user_code import check_walls
 from tunesmith.spec import AnySpec, RftSpec
 
@@ -141,8 +143,8 @@ class Jobs:
             those = those.where(or_(*begins))
         by = ORDERS[order].desc() if descending else ORDERS[order].asc()
         with self.store.read() as db:
-            total = db.scalar(select(func.count()).select_from(those.subquery())) or 0
-            return [shown(row) for row in db.scalars(those.order_by(by, JobRow.id).limit(limit).offset(offset))], total
+            rows, total = page_of(db, those, (by, JobRow.id), limit, offset)
+            return [shown(row) for row in rows], total
 
     def cancel(self, owner: str, job_id: str) -> Job:
         """End a job that has not ended; one that runs is ``cancelling`` for at most a few seconds.

@@ -93,8 +93,9 @@ class Work:
     def _train(self, spec: AnySpec, outside: Outside) -> RunState:
         # Here, because torch takes seconds to load: the lease is held by now.
         from tunesmith.services import worker
+        from tunesmith.services.keeping import Watcher
 
-        watcher = worker.Watcher(started=self._started, found=self._found)
+        watcher = Watcher(started=self._started, found=self._found)
         if not (self.run.path / "state.json").is_file():
             worker.start(spec, watcher, outside)
         elif not (self.run.state().state in ("COMPLETED", "EARLY_STOPPED") and self.run.card()):

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyrage
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
-from tunesmith.core.durable import write_file
 from tunesmith.core.errors import Denied, NotFound, UserError
 from tunesmith.core.types import AdamParams, Datum
+from tunesmith.services.pages import page_of
 from tunesmith.services.sessions.clients import Clients
 from tunesmith.services.sessions.engine import Engine
 from tunesmith.services.sessions.engines import Engines
@@ -20,8 +19,9 @@ from tunesmith.services.sessions.futures import Futures
 from tunesmith.services.sessions.parked import FREED, LIVE, PARKED, policy_folder
 from tunesmith.services.sessions.results import Failed, Result, Said, Trained
 from tunesmith.services.sessions.rows import CheckpointRow, ModelRow, now
+from tunesmith.services.sessions.saving import recipients_of, saved
 from tunesmith.services.sessions.shape import Divisor, Managed, PolicyShape
-from tunesmith.services.sessions.vault import Saving, Vault
+from tunesmith.services.sessions.vault import Vault
 from tunesmith.services.store import Store
 
 log = logging.getLogger(__name__)
@@ -195,19 +195,9 @@ class Models:
         request_id = f"{model_id}:{seq}"
         if seq in live.seen:
             return live.seen[seq]
-        keys = [_recipient(text) for text in recipients]
+        keys = recipients_of(recipients)
         saving = self.vault.saving(model_id, kind, name, **given)
-
-        async def work() -> Result:
-            result = await self._write(live, saving)
-            if isinstance(result, Failed):
-                return result
-            if keys:
-                _encrypt(saving.folder, keys)
-            row = self.vault.commit(saving, live.row)
-            return Said({"path": row.path, "size_bytes": row.size_bytes})
-
-        return self._queue(live, request_id, work, seq)
+        return self._queue(live, request_id, lambda: saved(live.engine, self.vault, live.row, saving, keys), seq)
 
     def publish(self, owner: str, model_id: str, seq: int, key: str, folder: Path, then: Callable[[], Said]) -> str:
         """Serve the weights as they are now under ``key``; ``then`` makes the answer."""
@@ -260,10 +250,9 @@ class Models:
 
     def page(self, owner: str, limit: int = 100, offset: int = 0) -> tuple[Sequence[ModelRow], int]:
         """(those used last first, how many there are)."""
-        newest = select(ModelRow).where(ModelRow.owner == owner).order_by(ModelRow.last_request_at.desc(), ModelRow.id)
+        mine = select(ModelRow).where(ModelRow.owner == owner)
         with self.store.read() as db:
-            total = db.scalar(select(func.count()).select_from(ModelRow).where(ModelRow.owner == owner)) or 0
-            return db.scalars(newest.limit(limit).offset(offset)).all(), total
+            return page_of(db, mine, (ModelRow.last_request_at.desc(), ModelRow.id), limit, offset)
 
     def live(self) -> list[ModelRow]:
         """Those in memory."""
@@ -342,12 +331,6 @@ class Models:
             raise UserError("path", f"{start.path} was saved to be taken away", "Load weights or sampler_weights")
         return self.vault.files(start)
 
-    async def _write(self, live: LiveModel, saving: Saving) -> Result:
-        if saving.kind == "weights":
-            return await live.engine.call("save_state", policy=live.row.id, folder=saving.folder)
-        key = f"{live.row.id}:inflight" if saving.inflight else saving.path
-        return await live.engine.call("save_adapter", policy=live.row.id, folder=saving.folder, key=key)
-
     def _queue(self, live: LiveModel, request_id: str, work: Work, seq: int | None = None) -> str:
         """Line up work whose result answers ``request_id``; the same number twice is the same request."""
         if seq is not None:
@@ -380,17 +363,3 @@ def _dropping(engine: Engine, model_id: str) -> Callable[[], Awaitable[None]]:
         await engine.call("drop_policy", policy=model_id)
 
     return job
-
-
-def _recipient(text: str) -> Any:
-    try:
-        return pyrage.x25519.Recipient.from_str(text)
-    except pyrage.RecipientError as e:
-        raise UserError("age_encryption_recipients", f"{text!r} is no age key: {e}", "Give keys like age1…") from None
-
-
-def _encrypt(folder: Path, keys: list[Any]) -> None:
-    """Replace every file by its age-encrypted self."""
-    for file in [f for f in folder.rglob("*") if f.is_file()]:
-        write_file(file.with_name(file.name + ".age"), pyrage.encrypt(file.read_bytes(), keys))
-        file.unlink()

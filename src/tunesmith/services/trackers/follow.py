@@ -18,7 +18,6 @@ from tunesmith.core.types import Metrics
 from tunesmith.services.run_folder import ENDED, RunFolder
 from tunesmith.services.trackers import TRACKERS
 from tunesmith.services.trackers.port import About, Ending, Tracker
-from tunesmith.services.trackers.usage import Usage
 
 LOOK_S = 1.0
 ROWS = 16
@@ -30,7 +29,7 @@ class Follower:
     """Tells a tracker what it has not been told yet."""
 
     def __init__(self, name: str, tracker: Tracker, run: RunFolder) -> None:
-        self._tracker, self._run, self._usage = tracker, run, Usage()
+        self._tracker, self._run = tracker, run
         self._told = run.path / "trackers" / f"{name}.json"
         before = json.loads(self._told.read_text("utf-8")) if self._told.is_file() else {}
         self._step: int = before.get("step", -1)
@@ -48,7 +47,7 @@ class Follower:
             step = int(line["step"])
             if step <= self._step or (step > done and not last):
                 continue
-            self._tracker.log(step, _numbers(line) | _numbers(timing.get(step, {})) | self._usage.now(), time.time())
+            self._tracker.log(step, _numbers(line) | _numbers(timing.get(step, {})), time.time())
             for name in ("step", "eval"):
                 if step in self._run.rollout_steps(name):
                     self._tracker.table(step, _rows(self._run.read_rollouts(name, step, COLUMNS), name))

@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Header, Request
 
 from tunesmith.core.errors import UserError
-from tunesmith.services.datasets import Incoming
+from tunesmith.services.uploads import Incoming
 
 Digest = Annotated[str | None, Header(alias="content-digest", description="`sha-256=:<base64>:`; checked if given.")]
 _SHA256 = re.compile(r"sha-256=:([A-Za-z0-9+/=]{44}):")

@@ -1,0 +1,47 @@
+"""The card as a picture: its size, its curve, and names and commands that are too long for it."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tunesmith.services.card_picture import CURVE, HELD_OUT, SIZE, as_png
+
+CARD = {
+    "state": "COMPLETED",
+    "steps": 9,
+    "optimizer_updates": 9,
+    "heldout_reward_before": 0.2,
+    "heldout_reward_after": 0.8,
+    "heldout_ci95": [0.4, 0.7],
+    "findings": [],
+    "reproduce": "tunesmith rft run --spec runs/a/spec.yaml --output-dir again",
+}
+CURVES = [{"step": s, "rollout/reward_mean": s / 10, "eval/reward_mean": s / 9} for s in range(10)]
+
+
+def pixels(card, history, name="carry"):
+    picture = Image.open(io.BytesIO(as_png(name, card, history)))
+    assert (picture.size, picture.format) == (SIZE, "PNG")
+    return np.asarray(picture)
+
+
+def test_the_curve_climbs_from_corner_to_corner():
+    left, top, right, bottom = CURVE
+    colour = np.array([int(HELD_OUT[i : i + 2], 16) for i in (1, 3, 5)])
+    drawn = (np.abs(pixels(CARD, CURVES).astype(int) - colour).sum(-1) < 30)[top - 8 : bottom + 8]
+    assert drawn[-12:, left - 4 : left + 4].any() and drawn[:12, right - 4 : right + 4].any()
+    assert not drawn[:100, left : left + 100].any()
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        {**CARD, "heldout_reward_before": None, "heldout_reward_after": None, "heldout_ci95": None},
+        {**CARD, "heldout_ci95": None, "reproduce": "tunesmith fork " + "--long-flag value " * 40},
+        {"heldout_loss_before": 2.0, "heldout_loss_after": 1.0, **{k: v for k, v in CARD.items() if "held" not in k}},
+    ],
+)
+def test_whatever_is_missing_or_long_there_is_a_picture(card):
+    assert (pixels(card, [], name="a name of a run that goes on and on " * 5) != 255).any()
