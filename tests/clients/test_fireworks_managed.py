@@ -21,9 +21,7 @@ ABSENT = {
     "deployment_shape_versions": "one machine has no shapes to choose from",
     "deployment_shapes": "one machine has no shapes to choose from",
     "messages": "no inference in Anthropic's format here",
-    "reinforcement_fine_tuning_steps.cancel": "trainer jobs end by being deleted",
     "reinforcement_fine_tuning_steps.execute": "steps are taken over the Training SDK's own wire",
-    "evaluation_jobs.get_log_endpoint": "evaluations run at their clients, so that no log is here",
 }
 """What does not work, or belongs elsewhere, by resource or method, and why."""
 pytestmark = pytest.mark.thorough
@@ -67,6 +65,14 @@ def test_what_jobs_say_of_themselves(found):
     assert found["rft"]["lossConfig"] == {"method": "GRPO", "klBeta": 0.01}
     assert found["rft"]["trainingConfig"]["outputModel"] == "accounts/default/models/rft-out"
     assert found["dpo"]["steps"][-1] >= 2
+
+
+def test_an_evaluation_scores_a_tuned_model(found):
+    metrics, rows = found["evaluation"]["metrics"], found["evaluation"]["rows"]
+    assert metrics["rows"] == len(rows) == 16, found["evaluation"]["status"]
+    scores = [row["evaluation_result"]["score"] for row in rows]
+    assert metrics["reward_mean"] == pytest.approx(sum(scores) / 16)
+    assert all(row["messages"][-1]["role"] == "assistant" for row in rows)
 
 
 def test_cancelled_and_resumed(found):

@@ -105,6 +105,7 @@ def test_every_metric_is_documented(finished_run: RunFolder, sft_run: RunFolder,
     assert {name for name in said - measured if not name.startswith(("part/", "eval/"))} == {
         "loss/orpo",
         *("rollout/turns_mean", "rollout/rewrites"),  # of evaluators that make the rollouts
+        *("rollout/judge_calls", "rollout/judge_tokens"),  # of graders that ask a model
     }
     timed = {name for run in runs for line in run.timing() for name in line} - {"step"}
     assert [name for name in timed if f"`{name}`" not in page("run-folder.md")] == []

@@ -10,6 +10,7 @@ import numpy as np
 
 from tunesmith.core.errors import UserError
 from tunesmith.models.chat import ChatRenderer
+from tunesmith.models.grammar import ANY_OBJECT, LAYOUT, lark_grammar
 
 PROBE = {"name": "probe_tool", "arguments": '{"value": 1}'}
 _OPEN, _CLOSE, _PYTHON = "<tool_call>", "</tool_call>", "<|python_tag|>"
@@ -37,6 +38,10 @@ class Notation:
     """The character of a reply from which it may be calls."""
     read: Callable[[str], list[Call]]
     """The calls of that part; empty where it is none."""
+    written: tuple[str, str, str]
+    """What stands before the name of a call, between its name and its arguments, and after them; all JSON between."""
+    between: str
+    """What stands between two calls."""
 
 
 def notation_of(renderer: ChatRenderer, tools: Sequence[Mapping[str, Any]]) -> Notation:
@@ -58,6 +63,32 @@ def notation_of(renderer: ChatRenderer, tools: Sequence[Mapping[str, Any]]) -> N
         return BARE
     problem = "the chat template of this model writes calls in a notation that is not known here"
     raise UserError("tools", problem, f"Use a model that writes {_OPEN} with JSON, or JSON with parameters")
+
+
+def calls_grammar(notation: Notation, tools: Sequence[Mapping[str, Any]], several: bool) -> str:
+    """The grammar of a reply that calls one of these functions with arguments of its schema, and says nothing else.
+
+    Args:
+        several: whether it may go on with further calls.
+
+    Raises:
+        UserError: a schema that cannot be enforced; says which part.
+    """
+    before, middle, after = notation.written
+    calls = []
+    for tool in tools:
+        function = tool["function"]
+        schema = {**(function.get("parameters") or ANY_OBJECT), "x-guidance": LAYOUT}
+        name = json.dumps(str(function["name"]), ensure_ascii=False)
+        calls.append(f"{_literal(before + name + middle)} %json {json.dumps(schema)} {_literal(after)}")
+    more = f" ({_literal(notation.between)} call)*" if several else ""
+    rules = "\n".join(f"call{i}: {call}" for i, call in enumerate(calls))
+    names = " | ".join(f"call{i}" for i in range(len(calls)))
+    return lark_grammar(f"start: call{more}\ncall: {names}\n{rules}\n", "tools")
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _tag_at(text: str) -> int | None:
@@ -100,5 +131,5 @@ def _call(body: str, arguments: str) -> Call | None:
     return Call(read["name"], given if isinstance(given, str) else json.dumps(given, ensure_ascii=False))
 
 
-TAGGED = Notation(_tag_at, _tagged)
-BARE = Notation(_brace_at, _bare)
+TAGGED = Notation(_tag_at, _tagged, (_OPEN + '\n{"name": ', ', "arguments": ', "}\n" + _CLOSE), "\n")
+BARE = Notation(_brace_at, _bare, ('{"name": ', ', "parameters": ', "}"), "; ")

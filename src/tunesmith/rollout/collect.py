@@ -28,6 +28,27 @@ class SingleTurn:
         return Group(prompt.prompt_id, prompt.row, tuple(graded))
 
 
+class Recorded:
+    """The ``Roller`` of answers that rows hold already, at the end of their messages: each is graded once."""
+
+    def __init__(self, grader: Grader) -> None:
+        self.grader = Stopwatch(grader)
+
+    def grading_s(self) -> float:
+        return self.grader.waited_s()
+
+    async def roll(self, prompt: Prompt, params: SamplingParams, n: int) -> Group:
+        messages = prompt.row.get("messages") or [{}]
+        content = messages[-1].get("content") if messages[-1].get("role") == "assistant" else None
+        if isinstance(content, list):
+            content = "".join(str(part.get("text") or "") for part in content)
+        attempt = Rollout((), content or "", 0, "stop")
+        if content is None:
+            missing = GradingError("bad_row", "its messages do not end with an answer; name a model to sample one")
+            return Group(prompt.prompt_id, prompt.row, (replace(attempt, error=str(missing)),))
+        return Group(prompt.prompt_id, prompt.row, (await grade(attempt, prompt.row, self.grader),))
+
+
 def single_turn(prompt: Ints, c: Completion, temperature: float, decode: Callable[[Ints], str]) -> Rollout:
     """Prompt and reply as one Segment: only the reply is sampled, only it carries log-probabilities."""
     before, after = len(prompt), len(c.tokens)

@@ -16,6 +16,9 @@ from tunesmith.rollout.request import Request, check_request
 from tunesmith.rollout.score import score
 from tunesmith.rollout.stops import Stops
 
+BASE = Weights("base", 0, None)
+"""The model as it is."""
+
 
 class LocalSampler:
     """Samples from a decoder and, after ``load``, from a snapshot of an adapter on it."""
@@ -27,6 +30,7 @@ class LocalSampler:
         decode: Callable[[Ints], str],
         max_rows: int = 96,
         form: Callable[[str], Form] | None = None,
+        weights: Weights = BASE,
     ) -> None:
         """
         Args:
@@ -34,10 +38,11 @@ class LocalSampler:
             decode: ids to text, for stop strings.
             max_rows: completions in flight; throughput only.
             form: how a completion of a grammar begins; None where none is served.
+            weights: what serves until ``load``.
         """
         self.model, self.stop_ids, self.decode, self.max_rows = model, frozenset(stop_ids), decode, max_rows
         self._form = form
-        self._weights = Weights("base", 0, None)
+        self._weights = weights
         self._batches: dict[int, Batch] = {}
         self._futures: dict[Request, asyncio.Future[None]] = {}
         self._running: asyncio.Task[None] | None = None

@@ -19,6 +19,7 @@ from tunesmith.services.errands import Errands
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.gateway.book import Books
 from tunesmith.services.gateway.rollouts import Rollouts
+from tunesmith.services.jobs.job import EVALUATION
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
@@ -71,8 +72,10 @@ def create_app(settings: ServerSettings) -> FastAPI:
         "datasets": lambda owner, name, _filename: app.state.datasets.upload(owner, name),
         "models": app.state.model_uploads.upload,
     }
-    app.state.jobs = Jobs(store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
+    services = (store, app.state.datasets, app.state.evaluators, app.state.registry, settings.data_dir)
+    app.state.jobs = Jobs(*services)
     app.state.rollouts = Rollouts(store, app.state.jobs.folders, settings.data_dir)
+    app.state.evaluations = Jobs(*services, kinds=(EVALUATION,))
     elsewhere = open_artefacts(settings.artefacts, settings.data_dir) if settings.artefacts else None
     app.state.mirror = None if elsewhere is None else Mirror(store, elsewhere)
     app.state.logins, app.state.curves, app.state.errands = Logins(store), Curves(), Errands()

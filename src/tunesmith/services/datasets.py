@@ -231,6 +231,16 @@ class Datasets:
         """
         return self._path(_ready(self._row(owner, dataset_id)))
 
+    def check_free(self, owner: str, dataset_id: str) -> None:
+        """
+        Raises:
+            UserError: an id that cannot be one. Conflict: the owner has a dataset of that id.
+        """
+        check_id(dataset_id)
+        with self._store.read() as db:
+            if db.get(DatasetRow, (owner, dataset_id)) is not None:
+                raise Conflict(dataset_id, "is the id of a dataset already", "Choose another, or delete that one")
+
     def hold(self, db: Session, owner: str, dataset_id: str) -> None:
         """In the transaction that makes a job: see that the dataset is there, and keep others from it until then."""
         row = db.get(DatasetRow, (owner, dataset_id), with_for_update=True)

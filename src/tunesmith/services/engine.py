@@ -8,6 +8,7 @@ import torch
 import torch.utils.deterministic
 
 from tunesmith.core.errors import UserError
+from tunesmith.core.ports import Weights
 from tunesmith.core.seeds import seed_of
 from tunesmith.models.chat import ChatRenderer, load_renderer
 from tunesmith.models.decoder import Decoder
@@ -34,6 +35,27 @@ class Engine:
     trainer: LocalTrainer
     sampler: LocalSampler
     model: Decoder
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingEngine:
+    """Weights that are sampled and never trained."""
+
+    renderer: ChatRenderer
+    sampler: LocalSampler
+    model: Decoder
+
+
+def sampling_engine(base: Path, adapter: Path | None, max_rows: int) -> SamplingEngine:
+    """A base model, with the adapter in a folder on it, to sample from."""
+    where = device()
+    model = load_model(base, where, torch.bfloat16 if where.type == "cuda" else torch.float32)
+    prepare_torch(sum(p.numel() for p in model.parameters()))
+    renderer = load_renderer(base)
+    weights = Weights("base", 0, None if adapter is None else load_adapter(adapter, model).snapshot())
+    return SamplingEngine(
+        renderer, LocalSampler(model, renderer.stop_ids, renderer.decode, max_rows, weights=weights), model
+    )
 
 
 def device() -> torch.device:

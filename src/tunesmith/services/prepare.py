@@ -46,7 +46,7 @@ def prepare_rft(spec: RftSpec, renderer: Renderer, context: int) -> Prepared[Pro
         return Prompt(row.prompt_id, row.row, tokens)
 
     found = _prepare(spec, load_rows(Path(spec.dataset), "rft", spec.skip_bad_rows), render)
-    return replace(found, train=_distinct(found.train), heldout=_distinct(found.heldout))
+    return replace(found, train=distinct(found.train), heldout=distinct(found.heldout))
 
 
 def prepare_sft(spec: SftSpec, renderer: Renderer, context: int) -> Prepared[Datum]:
@@ -119,7 +119,7 @@ def _fit(length: int, limit: int, given: str) -> None:
         raise _TooLong(f"{given}, limit {limit}")
 
 
-def _distinct(prompts: Sequence[Prompt]) -> list[Prompt]:
+def distinct(prompts: Sequence[Prompt]) -> list[Prompt]:
     """Prompt ids that name one row each: seeds and tables go by them."""
     seen: dict[str, int] = {}
     out = []

@@ -9,7 +9,7 @@ from tunesmith.grading import grader_of
 from tunesmith.grading.projects import manifest
 from tunesmith.grading.projects.manifest import PROJECT
 from tunesmith.rollout.collect import SingleTurn
-from tunesmith.services.engine import Engine
+from tunesmith.services.engine import Engine, SamplingEngine
 from tunesmith.services.local_judge import judge_of
 from tunesmith.services.outside import NOTHING, Outside
 from tunesmith.services.project_grader import as_file
@@ -18,7 +18,9 @@ from tunesmith.spec import RftSpec
 
 
 @asynccontextmanager
-async def roller_of(spec: RftSpec, engine: Engine, outside: Outside = NOTHING) -> AsyncIterator[Roller]:
+async def roller_of(
+    spec: RftSpec, engine: Engine | SamplingEngine, outside: Outside = NOTHING
+) -> AsyncIterator[Roller]:
     """The roller of a spec, for the length of a block.
 
     Args:

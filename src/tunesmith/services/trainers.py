@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.services.store import Base, Store, utc_now
 
-RUNNING, DELETED = "RUNNING", "DELETED"
+RUNNING, CANCELLED, DELETED = "RUNNING", "CANCELLED", "DELETED"
 
 
 class TrainerRow(Base):
@@ -73,9 +73,11 @@ class Trainers:
     def running(self, owner: str, job: str) -> TrainerRow:
         """
         Raises:
-            UserError: it was deleted.
+            UserError: it was cancelled or deleted.
         """
         row = self.find(owner, job)
+        if row.state == CANCELLED:
+            raise UserError(job, "this trainer job is cancelled", "Resume it: its models are where they were")
         if row.state != RUNNING:
             raise UserError(job, "this trainer job was deleted", "Create another; its checkpoints can be loaded there")
         return row
@@ -87,11 +89,33 @@ class Trainers:
             return db.scalars(newest).all()
 
     def delete(self, owner: str, job: str) -> None:
-        """Close a job's address; its row stays, because checkpoints are found by it."""
+        """Close a job's address for good; its row stays, because checkpoints are found by it."""
         self.find(owner, job)
+        self._move(owner, job, DELETED)
+
+    def cancel(self, owner: str, job: str) -> TrainerRow:
+        """Close a job's address until it is resumed.
+
+        Raises:
+            Conflict: it was deleted.
+        """
+        if self.find(owner, job).state == DELETED:
+            raise Conflict(job, "cannot cancel job in state: JOB_STATE_DELETED", "Leave it: it has ended")
+        return self._move(owner, job, CANCELLED)
+
+    def resume(self, owner: str, job: str) -> TrainerRow:
+        """Open the address of a job that was cancelled.
+
+        Raises:
+            UserError: it was deleted.
+        """
+        return self._move(owner, job, RUNNING) if self.find(owner, job).state == CANCELLED else self.running(owner, job)
+
+    def _move(self, owner: str, job: str, state: str) -> TrainerRow:
         with self._store.begin() as db:
             row = db.get_one(TrainerRow, (owner, job))
-            row.state, row.updated_at = DELETED, utc_now()
+            row.state, row.updated_at = state, utc_now()
+        return row
 
     def adopt(self, owner: str, job: str, session_id: str) -> None:
         with self._store.begin() as db:

@@ -2,10 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from tunesmith.core import durable
@@ -40,7 +41,7 @@ def start(spec: AnySpec, watcher: Watcher = SILENT, outside: Outside = NOTHING) 
     run = RunFolder(folder)
     if (folder / "state.json").exists():
         run.create({}, spec.kind)  # refuses with the mend
-    return asyncio.run(_guarded(run, spec, watcher, outside, resumed=False))
+    return asyncio.run(guarded(run, spec.report_to, partial(_work, run, spec, watcher, outside, False)))
 
 
 def resume(run: RunFolder, watcher: Watcher = SILENT, outside: Outside = NOTHING) -> RunFolder:
@@ -48,15 +49,16 @@ def resume(run: RunFolder, watcher: Watcher = SILENT, outside: Outside = NOTHING
     state = run.state()
     if state.state in ("COMPLETED", "EARLY_STOPPED") and run.card():  # the card is written last
         raise Conflict(str(run.path), f"is {state.state}: there is nothing to resume", "Start a new run from its spec")
-    return asyncio.run(_guarded(run, build_spec(run.spec()), watcher, outside, resumed=True))
+    spec = build_spec(run.spec())
+    return asyncio.run(guarded(run, spec.report_to, partial(_work, run, spec, watcher, outside, True)))
 
 
-async def _guarded(run: RunFolder, spec: AnySpec, watcher: Watcher, outside: Outside, resumed: bool) -> RunFolder:
-    """Whatever ends the job, its state says so and why; trackers are told last."""
-    check_installed(spec.report_to)
+async def guarded(run: RunFolder, report_to: Sequence[str], work: Callable[[ExitStack], Awaitable[None]]) -> RunFolder:
+    """Whatever ends the job, its state says so and why; trackers, which the work opens, are told last."""
+    check_installed(report_to)
     with ExitStack() as trackers:
         try:
-            await _work(run, spec, watcher, outside, resumed, trackers)
+            await work(trackers)
         except asyncio.CancelledError:
             _record(run, "PAUSED", "interrupted by the user")
             raise

@@ -78,6 +78,7 @@ def main(model: str) -> dict[str, Any]:
     datasets(story)
     evaluators(story)
     found = {"sft": sft(story), "dpo": dpo(story), "rft": rft(story), "halted": halted(story)}
+    found["evaluation"] = evaluation(story)
     found["answers"] = serving(story)
     for job, collection in (("sft", "supervised"), ("rft", "reinforcement")):
         given = {f"{collection}_fine_tuning_job_id": job}
@@ -185,8 +186,30 @@ def evaluators(story: Story) -> None:
     story.do("evaluation_jobs.create", lambda j: j.name, evaluation_job=job, evaluation_job_id="e1")
     story.do("evaluation_jobs.get", lambda j: j.state == "JOB_STATE_COMPLETED", evaluation_job_id="e1")
     story.do("evaluation_jobs.list", lambda page: len(list(page)) == 1)
-    story.do("evaluation_jobs.get_log_endpoint", evaluation_job_id="e1")
     story.do("evaluation_jobs.delete", evaluation_job_id="e1")
+
+
+def evaluation(story: Story) -> dict[str, Any]:
+    """A model's score on a dataset, from the job to the rows of its results."""
+    job = {
+        "evaluator": "accounts/tunesmith/evaluators/last-number",
+        "input_dataset": story.name("datasets", "rft"),
+        "output_dataset": story.name("datasets", "scores"),
+        "model": story.name("models", "sft-out"),
+        "inferenceParameters": {"maxOutputTokens": 16},
+    }
+    which = {"evaluation_job_id": "e2"}
+    story.do("evaluation_jobs.create", lambda j: j.output_dataset, evaluation_job=job, **which)
+    done = wait(lambda: story.client.evaluation_jobs.get(**which))
+    story.do("evaluation_jobs.get", lambda j: j.state == "JOB_STATE_COMPLETED", **which)
+    story.do("evaluation_jobs.list", lambda page: len(list(page)) == 1)
+    signed = "execution_log_signed_uri"
+    story.do("evaluation_jobs.get_log_endpoint", lambda there: httpx.get(getattr(there, signed)).text, **which)
+    there = story.client.datasets.get_download_endpoint(dataset_id="scores")
+    rows = [json.loads(line) for data in fetched(there.filename_to_signed_urls).values() for line in data.splitlines()]
+    story.do("evaluation_jobs.delete", **which)
+    story.client.datasets.delete(dataset_id="scores")
+    return {"status": done.status.message, "metrics": done.metrics, "rows": rows}
 
 
 def wait(get: Callable[[], Any]) -> Any:
@@ -293,9 +316,10 @@ def trainers(story: Story) -> None:
     story.do(f"{steps}.create", **which, service_mode=True, training_config=training)
     story.do(f"{steps}.get", lambda job: job.state == "JOB_STATE_RUNNING", **which)
     story.do(f"{steps}.list", lambda page: len(list(page)) == 1)
-    story.do(f"{steps}.resume", **which, body={})
     story.do(f"{steps}.execute", **which, dataset=story.name("datasets", "rft"), output_model="x")
     story.do(f"{steps}.cancel", **which, body={})
+    story.do(f"{steps}.get", lambda job: job.state == "JOB_STATE_CANCELLED", **which)
+    story.do(f"{steps}.resume", lambda job: job.state == "JOB_STATE_RUNNING", **which, body={})
     story.do(f"{steps}.delete", **which)
 
 

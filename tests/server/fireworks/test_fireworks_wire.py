@@ -335,14 +335,16 @@ def test_the_life_of_a_trainer_job(ask: Ask):
     assert saved(ask, own, 1, "kept", root=root)["path"] == "kept"
     assert ask("GET", f"{root}/list_checkpoints").json() == {"checkpoints": ["kept"]}
     assert "kept" not in ask("GET", f"{SERVERLESS}/list_checkpoints").json()["checkpoints"]
+    assert ask("POST", f"{JOBS}/one:cancel").status_code == 200
+    assert "is cancelled. Resume it" in ask("GET", f"{root}/healthz").json()["detail"]
+    assert ask("POST", f"{JOBS}/one:resume").json()["state"] == "JOB_STATE_RUNNING"
+    assert saved(ask, own, 2, "too", root=root)["path"] == "too", "the model is where it was"
     assert ask("DELETE", f"{JOBS}/one").status_code == 200
     assert ask("GET", f"{JOBS}/one").json()["state"] == "JOB_STATE_DELETED"
     assert "was deleted" in ask("GET", f"{root}/healthz").json()["detail"]
-    [kept] = ask("GET", f"{JOBS}/one/checkpoints").json()["checkpoints"]
-    assert (kept["name"], kept["checkpointType"]) == (
-        "accounts/default/rlorTrainerJobs/one/checkpoints/kept",
-        "CHECKPOINT_TYPE_TRAINING_LORA",
-    )
+    kept, _ = ask("GET", f"{JOBS}/one/checkpoints").json()["checkpoints"]
+    assert kept["name"] == "accounts/default/rlorTrainerJobs/one/checkpoints/kept"
+    assert kept["checkpointType"] == "CHECKPOINT_TYPE_TRAINING_LORA"
 
 
 def test_a_trainer_of_references_needs_no_rank(ask: Ask):

@@ -77,7 +77,7 @@ def test_evaluation_jobs_are_kept_as_they_were_sent(call: Call):
     assert made.status_code == 200, made.text
     found = call("GET", "/evaluationJobs/e1").json()
     assert (found["state"], found["evaluator"]) == ("JOB_STATE_COMPLETED", dummy["evaluator"])
-    assert "runs no evaluation jobs" in found["status"]["message"]
+    assert "a client ran this evaluation" in found["status"]["message"]
     assert call("GET", "/evaluationJobs").json()["totalSize"] == 1
     assert call("GET", "/evaluationJobs/e1:getExecutionLogEndpoint").status_code == 404
     assert call("DELETE", "/evaluationJobs/e1").json() == {}

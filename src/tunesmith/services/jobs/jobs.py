@@ -16,7 +16,17 @@ from tunesmith.services.deployments import Deployments
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.jobs.folders import Folders
 from tunesmith.services.jobs.forking import queue_fork, sweep_forks
-from tunesmith.services.jobs.job import Job, JobEvent, NewJob, check_beginning, check_name, shown, shown_event
+from tunesmith.services.jobs.job import (
+    EVALUATION,
+    TRAINING,
+    Job,
+    JobEvent,
+    NewJob,
+    check_beginning,
+    check_name,
+    shown,
+    shown_event,
+)
 from tunesmith.services.jobs.kept import KeptCheckpoints
 from tunesmith.services.jobs.moves import ENDED, STATES, State, locked, move, note
 from tunesmith.services.jobs.progress import Progress, progress_of
@@ -45,11 +55,18 @@ ORDERS = {
 
 
 class Jobs:
-    """All jobs of a server; an owner sees only its own. Jobs are found by id, or by name and kind."""
+    """All jobs of a server of some kinds; an owner sees only its own. They are found by id, or by name and kind."""
 
     def __init__(
-        self, store: Store, datasets: Datasets, evaluators: Evaluators, registry: Registry, data_dir: Path
+        self,
+        store: Store,
+        datasets: Datasets,
+        evaluators: Evaluators,
+        registry: Registry,
+        data_dir: Path,
+        kinds: Sequence[str] = TRAINING,
     ) -> None:
+        self._kinds = kinds
         self.store, self.datasets = store, datasets
         self.folders = Folders(data_dir / "jobs")
         self.results = Results(store, registry, data_dir)
@@ -133,8 +150,7 @@ class Jobs:
             if state not in STATES:
                 raise unknown("state", state, STATES)
         those = select(JobRow).where(JobRow.owner == owner)
-        if kind is not None:
-            those = those.where(JobRow.kind == kind)
+        those = those.where(JobRow.kind.in_(self._kinds if kind is None else [kind]))
         if states:
             those = those.where(JobRow.state.in_(states))
         if beginning:
@@ -303,15 +319,18 @@ class Jobs:
                 check_walls(Keys(self.store))
         if spec.report_to:
             check_ready(spec.report_to, self.specs.secrets(row.owner))
-        self.results.check_free(row.owner, row.output_model)
-        quick = all(self.datasets.quick(row.owner, d, row.kind) for d in _datasets(row))
+        if row.kind == EVALUATION:
+            self.datasets.check_free(row.owner, str(row.settings["output_dataset"]))
+        else:
+            self.results.check_free(row.owner, row.output_model)
+        quick = all(self.datasets.quick(row.owner, d, _format(row)) for d in _datasets(row))
         if quick:
             self._check_datasets(row, spec.skip_bad_rows)
         return spec, quick
 
     def _check_datasets(self, row: JobRow, skip_bad_rows: bool) -> None:
         for dataset in _datasets(row):
-            self.datasets.verdict(row.owner, dataset, row.kind).raise_if_bad(dataset, skip_bad_rows)
+            self.datasets.verdict(row.owner, dataset, _format(row)).raise_if_bad(dataset, skip_bad_rows)
 
     def _insert(
         self, row: JobRow, earlier: Callable[[Session], JobRow | None], warnings: Iterable[str], checked: bool
@@ -354,20 +373,24 @@ class Jobs:
         """For rooms that make jobs of others."""
         with self.store.read() as db:
             row = db.get(JobRow, job_id) if job_id.isprintable() else None
-        return _owned(row, owner, job_id)
+        return self._owned(row, owner, job_id)
 
     def _locked(self, db: Session, owner: str, job_id: str) -> JobRow:
-        return _owned(locked(db, job_id) if job_id.isprintable() else None, owner, job_id)
+        return self._owned(locked(db, job_id) if job_id.isprintable() else None, owner, job_id)
 
-
-def _owned(row: JobRow | None, owner: str, job_id: str) -> JobRow:
-    if row is None or row.owner != owner:
-        raise _absent(job_id)
-    return row
+    def _owned(self, row: JobRow | None, owner: str, job_id: str) -> JobRow:
+        if row is None or row.owner != owner or row.kind not in self._kinds:
+            raise _absent(job_id)
+        return row
 
 
 def _absent(name: str) -> NotFound:
     return NotFound(name[:128], "no such job", "List the jobs to see their names")
+
+
+def _format(row: JobRow) -> str:
+    """The format that a job's rows have."""
+    return "rft" if row.kind == EVALUATION else row.kind
 
 
 def _datasets(row: JobRow) -> list[str]:

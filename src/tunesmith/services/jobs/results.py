@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 
 from tunesmith.core import durable
-from tunesmith.core.errors import Conflict, UserError
+from tunesmith.core.errors import Conflict, NotFound, UserError
+from tunesmith.services.datasets import Datasets
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.registry import EMBEDDED, Registry
 from tunesmith.services.run_folder import RunFolder
@@ -70,6 +71,32 @@ class Results:
                     write_card(temporary, card)
         base_model = str(job.settings.get("base_model", EMBEDDED))
         return self.models.add(job.owner, job.output_model, base_model, folder, job.id)
+
+
+RESULTS = "results.jsonl"
+"""In the run folder of an evaluation: a line for every attempt, as evaluation clients write them."""
+
+
+def publish_results(datasets: Datasets, job: JobRow, run: RunFolder) -> None:
+    """Make the dataset of what an evaluation found; doing it again changes nothing.
+
+    Raises:
+        Conflict: the id was taken while the job ran. UserError: the file is larger than datasets may be.
+    """
+    output = str(job.settings["output_dataset"])
+    asked = {"evaluationResult": {"evaluationJobId": job.name}}
+    try:
+        there = datasets.get(job.owner, output)
+    except NotFound:
+        there = datasets.create(job.owner, output, display_name=job.display_name, asked=asked)
+    if there.asked != asked:
+        raise Conflict(output, "was made by somebody else while the job ran", "Take the results from the run folder")
+    if there.state == "READY":
+        return
+    with datasets.upload(job.owner, output) as incoming, (run.path / RESULTS).open("rb") as file:
+        while data := file.read(1 << 20):
+            incoming.write(data)
+    datasets.finish(job.owner, output)
 
 
 def _link(source: str, target: str) -> None:

@@ -16,7 +16,7 @@ from tunesmith.grading.projects.manifest import PROJECT
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.evaluators import PREFIX, Evaluators
 from tunesmith.services.jobs.folders import Folders
-from tunesmith.services.jobs.job import Job, NewJob
+from tunesmith.services.jobs.job import EVALUATION, Job, NewJob
 from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.model_names import ModelNames, located
@@ -62,8 +62,11 @@ class Specs:
             raise UserError("grader_network", "is refused: graders on a server reach nothing", "Leave it out")
         if settings.get("limits", "managed") not in LIMITS:
             raise UserError("limits", f"cannot be {settings['limits']!r} here", f"Give {' or '.join(LIMITS)}")
-        settings["base_model"] = str(self._base_model(owner, str(settings.get("base_model", EMBEDDED))))
-        if settings.get("warm_start_from") is not None:
+        if job.kind == EVALUATION:
+            settings |= self._evaluated(owner, settings)
+        else:
+            settings["base_model"] = str(self._base_model(owner, str(settings.get("base_model", EMBEDDED))))
+        if job.kind != EVALUATION and settings.get("warm_start_from") is not None:
             settings["warm_start_from"] = str(self._results.adapter(owner, str(settings["warm_start_from"])))
         settings["dataset"] = str(self._datasets.file(owner, job.dataset))
         if job.evaluation_dataset is not None:
@@ -71,7 +74,19 @@ class Specs:
         if "evaluator" in settings:
             settings |= self._graded(owner, settings)
         settings["output_dir"] = str(self._folders.run(job_id).path)
-        return build_spec(settings, job.kind)
+        return build_spec(settings, "rft" if job.kind == EVALUATION else job.kind)
+
+    def _evaluated(self, owner: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """The weights that an evaluation samples, in place of what only it knows."""
+        del settings["output_dataset"]
+        model = settings.pop("model", None)
+        if any(name in settings for name in ("base_model", "warm_start_from")):
+            raise UserError("base_model", "is no setting of an evaluation", "Give the model by its name as model")
+        if model is None:
+            return {"eval_auto_carveout": False}
+        found = self._models.folders(owner, model)
+        adapter = None if found.adapter is None else str(found.adapter)
+        return {"base_model": str(found.base), "warm_start_from": adapter, "eval_auto_carveout": False}
 
     def evaluator(self, owner: str, given: Any) -> Any:
         """An evaluator as a spec has it: folders for what was uploaded, and for the models that it asks.

@@ -23,9 +23,11 @@ from tunesmith.core.types import Finding
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.gateway.rollouts import KEY_FILE
+from tunesmith.services.jobs.job import EVALUATION
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.lease import LOST, Lease, LeaseLost
 from tunesmith.services.jobs.moves import State, move, note
+from tunesmith.services.jobs.results import publish_results
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.jobs.workers import STOPPED, take_over
 from tunesmith.services.key_files import secret_in
@@ -35,7 +37,7 @@ from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder, RunState
 from tunesmith.services.secrets import Secrets
 from tunesmith.services.store import PATIENT_MS, open_store
-from tunesmith.spec import AnySpec
+from tunesmith.spec import AnySpec, RftSpec
 
 ENDINGS: dict[str, State] = {
     "COMPLETED": "succeeded",
@@ -64,8 +66,12 @@ class Work:
             row = db.get_one(JobRow, self.job_id)
         try:
             spec = self.jobs.specs.build(row.owner, row.id, row)
-            state = self._train(spec, self._outside(row.owner))
-            self._publish(row)
+            outside = self._outside(row.owner)
+            if row.kind == EVALUATION:
+                state = self._evaluate(row, spec, outside)
+            else:
+                state = self._train(spec, outside)
+                self._publish(row)
         except UserError as e:
             self._finish(self._stopped_as(), str(e))
         except OperationalError:
@@ -100,6 +106,21 @@ class Work:
             worker.start(spec, watcher, outside)
         elif not (self.run.state().state in ("COMPLETED", "EARLY_STOPPED") and self.run.card()):
             worker.resume(self.run, watcher, outside)
+        return self.run.state()
+
+    def _evaluate(self, row: JobRow, spec: AnySpec, outside: Outside) -> RunState:
+        from tunesmith.services import evaluation
+        from tunesmith.services.keeping import Watcher
+
+        assert isinstance(spec, RftSpec), "that is what an evaluation's settings make"
+        if not self.run.card():
+            watcher = Watcher(started=self._started)
+            evaluation.run_evaluation(self.run, spec, "model" in row.settings, watcher, outside)
+        try:
+            publish_results(self.jobs.datasets, row, self.run)
+        except UserError as e:
+            text = f"the results are no dataset: {e}"
+            self.lease.write(lambda db, now: note(db, now, text, level="warning"))
         return self.run.state()
 
     def _publish(self, row: JobRow) -> None:

@@ -12,12 +12,12 @@ from tunesmith.server.dialects.fireworks.accounts import checkpoint
 from tunesmith.server.dialects.fireworks.envelope import new_router
 from tunesmith.server.dialects.fireworks.place import Here, Place
 from tunesmith.server.errors import refusal
-from tunesmith.services.trainers import DELETED, RUNNING, TrainerRow
+from tunesmith.services.trainers import CANCELLED, DELETED, RUNNING, TrainerRow
 
 router = new_router()
 PUBLIC = "fireworks"
 """The account of shapes that every key can see."""
-STATES = {RUNNING: "JOB_STATE_RUNNING", DELETED: "JOB_STATE_DELETED"}
+STATES = {RUNNING: "JOB_STATE_RUNNING", CANCELLED: "JOB_STATE_CANCELLED", DELETED: "JOB_STATE_DELETED"}
 JOBS = "/v1/accounts/{account}/rlorTrainerJobs"
 
 
@@ -74,11 +74,21 @@ async def delete_job(here: Here, account: str, name: str) -> dict[str, Any]:
     return {}
 
 
+@router.post(JOBS + "/{name}:cancel")
+async def cancel_job(here: Here, account: str, name: str) -> dict[str, Any]:
+    """Its models go from memory to disk, and its address answers nothing until it is resumed."""
+    names.check_account(here.owner, account)
+    here.trainers.cancel(here.owner, name)
+    for session_id in here.trainers.sessions(here.owner, name):
+        here.sessions.models.park(session_id)
+    return {}
+
+
 @router.post(JOBS + "/{name}:resume")
 async def resume_job(here: Here, account: str, name: str) -> dict[str, Any]:
-    """A job that was not deleted never stopped."""
+    """A cancelled job goes on where it was; one that runs never stopped."""
     names.check_account(here.owner, account)
-    return _job(here, here.trainers.running(here.owner, name))
+    return _job(here, here.trainers.resume(here.owner, name))
 
 
 @router.get(JOBS + "/{name}/checkpoints")

@@ -15,6 +15,7 @@ WEIGHTS, SAMPLER_WEIGHTS = "weights", "sampler_weights"
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _RUN = re.compile(r"run-[0-9a-f]{32}")
 _MODEL = re.compile(r"accounts/([^/]+)/models/([^/]+)")
+_DEPLOYMENT = re.compile(r"accounts/([^/]+)/deployments/([^/]+)")
 _STORED = re.compile(r"tinker://([^/]+)/[^/]+/([^/]+)")
 
 
@@ -61,6 +62,21 @@ def our_model(registry: Registry, owner: str, name: str) -> str:
     if account == account_of(owner):
         return model
     return f"{account}/{model}" if f"{account}/{model}" in known else registry.find(name).name
+
+
+def served_model(registry: Registry, owner: str, name: str) -> str:
+    """What a name that is sampled by is called here: ``our_model``, ``deployments/<id>`` or ``<model>#<id>``.
+
+    Raises:
+        NotFound: another account's model. Denied: another account's deployment.
+    """
+    model, mark, deployment = name.partition("#")
+    if found := _DEPLOYMENT.fullmatch(deployment or model):
+        check_account(owner, found[1])
+        deployment = found[2]
+        if not mark:
+            return f"deployments/{deployment}"
+    return f"{our_model(registry, owner, model)}{mark}{deployment}"
 
 
 def run_id(session_id: str, number: int) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from secrets import token_hex
 from typing import Any
 
@@ -11,9 +12,10 @@ from fastapi import Request, Response
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import Ints
 from tunesmith.models.chat import ChatRenderer
-from tunesmith.models.tool_calls import Notation, notation_of
+from tunesmith.models.tool_calls import Notation, calls_grammar, notation_of
 from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_json
+from tunesmith.server.dialects.openai import tool_choice
 from tunesmith.server.dialects.openai.choices import ChatChoice, Pieces
 from tunesmith.server.dialects.openai.envelope import new_router
 from tunesmith.server.dialects.openai.generation import Work, check_room, streamed, whole
@@ -43,14 +45,16 @@ async def work_of(request: Request, owner: str, given: ChatRequest) -> Work:
     check_room(sessions.samplers)
     live = find_weights(request, owner, given.model)
     renderer = await asyncio.to_thread(renderer_of, request, live)
-    prompt, notation = await asyncio.to_thread(_prompt, given, renderer)
-    limit = given.limit if given.limit is not None else max(1, live.context - len(prompt))
+    prompt, notation, grammar = await asyncio.to_thread(_prompt, given, renderer)
+    params = given.params(
+        given.limit if given.limit is not None else max(1, live.context - len(prompt)), given.top_logprobs
+    )
     pieces = Pieces(renderer)
     return Work(
         samplers=sessions.samplers,
         live=live,
         prompts=[prompt],
-        params=[given.params(limit, given.top_logprobs)],
+        params=[replace(params, grammar=grammar) if grammar else params],
         n=given.n,
         frame={"id": f"chatcmpl-{token_hex(16)}", "created": int(time.time()), "model": given.model},
         first={"prompt_token_ids": prompt.tolist()} if given.return_token_ids else {},
@@ -63,15 +67,16 @@ async def answered(request: Request, given: ChatRequest, work: Work) -> Response
     return await (streamed(request, work, given.stream_options.include_usage) if given.stream else whole(request, work))
 
 
-def _prompt(given: ChatRequest, renderer: ChatRenderer) -> tuple[Ints, Notation | None]:
-    """The conversation as ids, and how calls are written where there are tools to call."""
+def _prompt(given: ChatRequest, renderer: ChatRenderer) -> tuple[Ints, Notation | None, str]:
+    """The conversation as ids, how calls are written where there are tools to call, and the grammar of a forced one."""
     messages = [_message(i, message) for i, message in enumerate(given.messages)]
+    forced = tool_choice.forced(given)
     if not given.tools or given.tool_choice == "none":
-        return renderer.prompt(messages), None
-    if given.tool_choice != "auto":
-        problem = f"can't be {given.tool_choice!r:.60}: this server cannot force a call"
-        raise UserError("tool_choice", problem, "Use auto or none")
-    return renderer.prompt(messages, given.tools), notation_of(renderer, given.tools)
+        return renderer.prompt(messages), None, ""
+    notation = notation_of(renderer, given.tools)
+    several = given.parallel_tool_calls and given.tool_choice in tool_choice.ANY
+    grammar = calls_grammar(notation, forced, several) if forced else ""
+    return renderer.prompt(messages, given.tools), notation, grammar
 
 
 def _message(index: int, message: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,6 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "typical_p": (1,),
     "logit_bias": ({},),
     "modalities": (["text"],),
-    "parallel_tool_calls": (True,),
     "functions": ([],),
     "function_call": ("none", "auto"),
     "best_of": (1,),
@@ -105,6 +104,8 @@ class ChatRequest(SamplingRequest):
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
     tools: list[dict[str, Any]] = []
     tool_choice: Any = "auto"
+    """auto, none, required (``any`` is the same), or the function to call."""
+    parallel_tool_calls: bool = True
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     """The newer name of max_tokens; without either, as many as the context has room for."""

@@ -1,25 +1,49 @@
-"""``/evaluationJobs``: what clients say of evaluations that they ran themselves. Nothing is run for them here."""
+"""``/evaluationJobs``: a dataset graded here, or what a client says of an evaluation that it ran itself.
 
+Clients that ran one name an evaluator and a dataset called ``dummy``: these are kept as they were sent.
+"""
+
+import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
 from pydantic import Field
 
-from tunesmith.core.errors import NotFound
+from tunesmith.core.errors import Conflict, NotFound, UserError
+from tunesmith.server import files
 from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.fireworks import names
 from tunesmith.server.dialects.fireworks.envelope import new_router
+from tunesmith.server.dialects.fireworks.managed import job_objects
 from tunesmith.server.dialects.fireworks.managed.bodies import Wire, full_name, id_in, read
 from tunesmith.server.dialects.fireworks.managed.creating import is_retry, own_id, taken
-from tunesmith.server.dialects.fireworks.managed.lists import Body, Listing, Mask, masked
+from tunesmith.server.dialects.fireworks.managed.job_kinds import evaluator_of
+from tunesmith.server.dialects.fireworks.managed.lists import Body, Listing, Mask, all_pages, masked, without_empty
+from tunesmith.server.dialects.fireworks.managed.rft_request import Sampling
+from tunesmith.services.jobs.job import EVALUATION, Job, NewJob
+from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.records import Record, Records
 
 router = new_router()
 JOBS = "/v1/accounts/{account}/evaluationJobs"
 JOB = JOBS + "/{job_id}"
+COLLECTION, DUMMY = "evaluationJobs", "dummy"
 KEPT = ("evaluator", "inputDataset", "outputDataset", "displayName", "outputStats", "metrics", "awsS3Config")
-NOTE = "recorded as it was sent; this server runs no evaluation jobs"
+NOTE = "recorded as it was sent: a client ran this evaluation"
+
+
+class Evaluation(Wire):
+    """What is to be graded. ``model`` and ``inferenceParameters`` are this server's own."""
+
+    evaluator: str = ""
+    input_dataset: str = ""
+    output_dataset: str = ""
+    display_name: str = ""
+    model: str = ""
+    """Whose attempts are graded; without one, the answers at the end of the rows' messages are."""
+    inference_parameters: Sampling = Sampling()
 
 
 class Create(Wire):
@@ -29,58 +53,139 @@ class Create(Wire):
 
 @router.post(JOBS, response_model=None)
 async def create(request: Request, owner: Owner, account: str) -> Mapping[str, Any]:
-    """Evaluators and datasets are not looked up: clients name some that never were."""
+    """Queue an evaluation; one of ``dummy`` parts is kept as it was sent."""
     names.check_account(owner, account)
     body = await read(request, Create)
-    wanted = own_id(
-        "evaluationJobId", id_in("evaluationJobId", owner, "evaluationJobs", body.evaluation_job_id), "eval"
-    )
+    wanted = own_id("evaluationJobId", id_in("evaluationJobId", owner, COLLECTION, body.evaluation_job_id), "eval")
+    asked = Evaluation.model_validate(body.evaluation_job)
+    if asked.evaluator.rpartition("/")[2] != DUMMY:
+        return await asyncio.to_thread(_create, request, owner, asked, wanted)
     kept = {name: body.evaluation_job[name] for name in KEPT if body.evaluation_job.get(name) is not None}
     with taken():
-        return _shown(owner, _records(request).create(owner, wanted, kept, retry=is_retry(request)))
+        return _recorded(owner, _records(request).create(owner, wanted, kept, retry=is_retry(request)))
 
 
 @router.get(JOBS, response_model=None)
 def list_all(request: Request, owner: Owner, account: str, listing: Listing) -> Mapping[str, Any]:
     names.check_account(owner, account)
-    return listing.page("evaluationJobs", [_shown(owner, record) for record in _records(request).all(owner)])
+    jobs = [_shown(request, job) for job in all_pages(_jobs(request).page, owner=owner, kind=EVALUATION)]
+    return listing.page(COLLECTION, [*jobs, *(_recorded(owner, record) for record in _records(request).all(owner))])
 
 
 @router.get(JOB + ":getExecutionLogEndpoint", response_model=None)
 def log(request: Request, owner: Owner, account: str, job_id: str) -> Mapping[str, Any]:
     names.check_account(owner, account)
-    _records(request).get(owner, job_id)
-    raise NotFound(job_id, "has no log here: its evaluation ran where its client is", "Look at the client's output")
+    job = _find(request, owner, job_id)
+    if isinstance(job, Record):
+        raise NotFound(job_id, "has no log here: its evaluation ran where its client is", "Look at the client's output")
+    file = _jobs(request).run(owner, job.id).path / "log.txt"
+    if not file.is_file():
+        raise NotFound(job_id, "has no log yet", "Wait until it runs")
+    return {"executionLogSignedUri": files.link(request, file), "contentType": "text/plain"}
+
+
+@router.post(JOB + ":cancel", response_model=None)
+def cancel(request: Request, owner: Owner, account: str, job_id: str) -> Mapping[str, Any]:
+    names.check_account(owner, account)
+    job = _find(request, owner, job_id)
+    if isinstance(job, Record):
+        raise UserError(job_id, "cannot cancel job in state: JOB_STATE_COMPLETED", "Leave it: it was only recorded")
+    _jobs(request).cancel(owner, job.id)
+    return {}
 
 
 @router.get(JOB, response_model=None)
 def get(request: Request, owner: Owner, account: str, job_id: str, read_mask: Mask = "") -> Mapping[str, Any]:
     names.check_account(owner, account)
-    return masked(_shown(owner, _records(request).get(owner, job_id)), read_mask)
+    job = _find(request, owner, job_id)
+    return masked(_recorded(owner, job) if isinstance(job, Record) else _shown(request, job), read_mask)
 
 
 @router.delete(JOB, response_model=None)
 def delete(request: Request, owner: Owner, account: str, job_id: str) -> Mapping[str, Any]:
+    """The job goes; the dataset of its results stays."""
     names.check_account(owner, account)
-    _records(request).delete(owner, job_id)
+    job = _find(request, owner, job_id)
+    if isinstance(job, Record):
+        _records(request).delete(owner, job_id)
+    else:
+        _jobs(request).delete(owner, job.id)
     return {}
 
 
-def _records(request: Request) -> Records:
-    records: Records = request.app.state.evaluation_jobs
-    return records
+def _create(request: Request, owner: str, asked: Evaluation, name: str) -> Body:
+    settings = asked.inference_parameters.settings()
+    samples = settings.pop("response_candidates_count", 1)
+    output = id_in("output_dataset", owner, "datasets", asked.output_dataset) or f"{name}-results"
+    settings |= {"evaluator": evaluator_of(request, owner, asked.evaluator), "output_dataset": output}
+    if asked.model:
+        settings |= {"model": names.served_model(request.app.state.registry, owner, asked.model)}
+        settings |= {"eval_samples": samples}
+    dataset = id_in("input_dataset", owner, "datasets", asked.input_dataset)
+    kept = asked.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    new = NewJob(EVALUATION, settings, dataset, None, name, asked.display_name, None, kept)
+    with taken(name, output):
+        if _records(request).find(owner, name) is not None:
+            raise Conflict(name, "is the id of an evaluation job already", "Choose another, or delete that one")
+        key = request.headers.get("idempotency-key")
+        return _shown(request, _jobs(request).create(owner, new, idempotency_key=key, retry=is_retry(request)))
 
 
-def _shown(owner: str, record: Record) -> Body:
+def _find(request: Request, owner: str, name: str) -> Job | Record:
+    """
+    Raises:
+        NotFound: the owner has neither a job nor a record of that name.
+    """
+    record = _records(request).find(owner, name)
+    return record if record is not None else _jobs(request).find(owner, EVALUATION, name)
+
+
+def _shown(request: Request, job: Job) -> Body:
+    jobs = _jobs(request)
+    card, progress = jobs.run(job.owner, job.id).card(), jobs.progress(job.owner, job.id)
+    metrics: Body = {name: card[name] for name in ("reward_mean", "rows", "attempts", "failed_share") if name in card}
+    if card.get("reward_ci95"):
+        metrics |= dict(zip(("reward_low", "reward_high"), card["reward_ci95"], strict=True))
+    failed = job.state == "failed"
+    return without_empty(
+        {
+            **job.asked,
+            "name": full_name(job.owner, COLLECTION, job.name),
+            "displayName": job.display_name,
+            "createTime": job.created_at,
+            "updateTime": job.updated_at,
+            "createdBy": job.owner,
+            "state": job_objects.STATES[job.state],
+            "status": {"code": "INVALID_ARGUMENT" if failed else "OK", "message": job.reason},
+            "inputDataset": full_name(job.owner, "datasets", job.dataset),
+            "outputDataset": full_name(job.owner, "datasets", str(job.settings["output_dataset"])),
+            "jobProgress": {"percent": progress.percent},
+            "metrics": metrics or None,
+            "outputStats": json.dumps(card) if card else None,
+        }
+    )
+
+
+def _recorded(owner: str, record: Record) -> Body:
     return {
         "evaluator": "",
         "inputDataset": "",
         "outputDataset": "",
         **record.body,
-        "name": full_name(owner, "evaluationJobs", record.id),
+        "name": full_name(owner, COLLECTION, record.id),
         "createTime": record.created_at,
         "updateTime": record.updated_at,
         "createdBy": owner,
         "state": "JOB_STATE_COMPLETED",
         "status": {"code": "OK", "message": NOTE},
     }
+
+
+def _jobs(request: Request) -> Jobs:
+    jobs: Jobs = request.app.state.evaluations
+    return jobs
+
+
+def _records(request: Request) -> Records:
+    records: Records = request.app.state.evaluation_jobs
+    return records

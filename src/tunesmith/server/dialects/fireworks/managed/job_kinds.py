@@ -75,7 +75,7 @@ def new_job(request: Request, owner: str, kind: JobKind, body: AnyRequest, name:
     body.check()
     settings = body.settings() | _models(request, owner, body.training) | _tracker(body)
     if isinstance(body, Rft):
-        settings["evaluator"] = _evaluator(request, owner, body.evaluator)
+        settings["evaluator"] = evaluator_of(request, owner, body.evaluator)
     dataset = id_in("dataset", owner, "datasets", body.dataset)
     if not isinstance(body, Rft):
         _check_examples(request.app.state.datasets, owner, dataset, int(settings.get("epochs", 1)))
@@ -113,7 +113,7 @@ def _tracker(body: AnyRequest) -> dict[str, Any]:
     return {"report_to": ["wandb"], **{name: value for name, value in given.items() if value}}
 
 
-def _evaluator(request: Request, owner: str, name: str) -> str:
+def evaluator_of(request: Request, owner: str, name: str) -> str:
     """An uploaded evaluator, or a built-in grader by its public name."""
     if not name:
         raise UserError("evaluator", "is missing", "Name one, accounts/<account>/evaluators/<id>")
