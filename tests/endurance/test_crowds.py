@@ -38,17 +38,17 @@ async def ask_all(house: House, clients: int, seconds: float, job: str) -> tuple
     base, headers = f"{house.server.base_url}/api/v1", {"x-api-key": house.key}
 
     async def one(number: int, client: httpx2.AsyncClient) -> None:
-        drawn, held = random.Random(number), False
+        drawn, held = random.Random(number), ""
         while time.monotonic() < until:
             began = time.monotonic()
             if drawn.random() < 0.9:
                 answer = await client.get(drawn.choice(reads))
             elif held:
-                answer = await client.delete(f"/datasets/crowd-{number}")
-                held = False
+                answer = await client.delete(f"/datasets/{held}")
+                held = ""
             else:
-                answer = await client.put(f"/datasets/crowd-{number}?kind=sft", content=ROW * 4)
-                held = True
+                held = f"crowd-{number}-{time.monotonic_ns():x}"
+                answer = await client.put(f"/datasets/{held}?kind=sft", content=ROW * 4)
             took.append(time.monotonic() - began)
             statuses[answer.status_code] += 1
             await asyncio.sleep(drawn.uniform(0, 0.4))

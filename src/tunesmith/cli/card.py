@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from tunesmith.cli.runs import Run
+from tunesmith.cli.output import print_json
+from tunesmith.cli.runs import AsJson, Run
 
 
 def add_to(app: typer.Typer, name: str) -> None:
@@ -16,6 +17,7 @@ def card(
     run: Run,
     form: Annotated[Literal["png", "html", "md", "json"], typer.Option(help="A picture, a page, or text.")] = "png",
     out: Annotated[Path | None, typer.Option(help="The file; default: card.FORM in the run's folder.")] = None,
+    json: AsJson = False,
 ) -> None:
     """Write a run's card: held-out before and after, whether to trust it, what it cost, and how to do it again.
 
@@ -29,4 +31,7 @@ def card(
     data, _ = card_file(found, form, found.path.name)
     target = out or found.path / f"card.{form}"
     durable.write_file(target, data)
-    typer.echo(target)
+    if json:
+        print_json({"file": str(target), "bytes": len(data)})
+    else:
+        typer.echo(target)
