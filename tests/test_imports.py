@@ -26,6 +26,7 @@ def loaded_after(statement: str) -> set[str]:
         ("import tunesmith.data", (*HEAVY, "pydantic")),
         ("import tunesmith.health.rules", HEAVY),
         ("import tunesmith.grading", HEAVY),
+        ("import tunesmith.server.app", ("torch", "ray")),
         ("import tunesmith.losses", ("transformers", "pyarrow", "fastapi", "ray")),
     ],
 )

@@ -27,7 +27,8 @@ from tunesmith.models.config import parse_config
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.folder import save_model, tensors
 from tunesmith.models.lora import ALPHA, Adapter, factors, new_adapter, parameters_per_rank
-from tunesmith.models.peft_format import CONFIG, WEIGHTS, load_adapter, save_adapter
+from tunesmith.models.adapter_files import CONFIG, WEIGHTS
+from tunesmith.models.peft_format import load_adapter, save_adapter
 
 # What peft says of transformers and of the patterns it makes for fused experts; the logits tell whether it is right.
 pytestmark = [

@@ -9,7 +9,8 @@ from models import tiny
 
 from tunesmith.core.errors import UserError
 from tunesmith.models.peft_format import save_adapter
-from tunesmith.services.merge import merge, merge_apart
+from tunesmith.services.merge import merge
+from tunesmith.services.merging import merge_apart
 
 
 @pytest.mark.parametrize("head", [False, True], ids=["plain", "head"])

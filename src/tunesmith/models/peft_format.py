@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tunesmith.core.errors import NotFound, UserError
+from tunesmith.models.adapter_files import CONFIG, WEIGHTS
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.lora import ALPHA, Adapter, Target, factors, new_adapter
 
 MAKES_IT_ANOTHER = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out", "lora_bias")
 """Settings of PEFT under which A and B alone, or as they are stored, do not say what the adapter adds."""
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def save_adapter(adapter: Adapter, folder: Path, base_model: str) -> None:

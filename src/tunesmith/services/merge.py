@@ -1,9 +1,8 @@
 """An adapter added into its base model: a whole model with a name of its own.
 
-Run as ``python -m tunesmith.services.merge BASE ADAPTER OUT``, so that the server neither waits for it nor holds it.
+Run as ``python -m tunesmith.services.merge BASE ADAPTER OUT`` by ``merging``.
 """
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -16,27 +15,6 @@ from tunesmith.models.decoder import Decoder
 from tunesmith.models.folder import load_model, save_model, tensors
 from tunesmith.models.lora import factors
 from tunesmith.models.peft_format import load_adapter, plain_names
-
-
-async def merge_apart(base: Path, adapter: Path, out: Path) -> None:
-    """``merge`` in a process of its own.
-
-    Raises:
-        UserError: what that process was told.
-    """
-    command = (sys.executable, "-m", "tunesmith.services.merge", str(base), str(adapter), str(out))
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        _, said = await process.communicate()
-    except asyncio.CancelledError:
-        process.kill()
-        raise
-    if process.returncode:
-        words = said.decode("utf-8", errors="replace").strip().splitlines()
-        problem = f"the merge ended with {process.returncode}: {words[-1] if words else 'killed, out of memory?'}"
-        raise UserError(adapter.name, problem, "Sample the checkpoint by its own path")
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from tunesmith.core.errors import Conflict, NotFound, UserError
-from tunesmith.models.peft_format import CONFIG as ADAPTER_CONFIG
+from tunesmith.models.adapter_files import CONFIG as ADAPTER_CONFIG
 from tunesmith.services.records import Record, Records
 from tunesmith.services.registry import Registry
 from tunesmith.services.store import Store

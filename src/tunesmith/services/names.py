@@ -5,7 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from tunesmith.core.errors import NotFound, UserError
-from tunesmith.models.peft_format import CONFIG as ADAPTER_CONFIG
+from tunesmith.models.adapter_files import CONFIG as ADAPTER_CONFIG
 
 
 def embedded_model() -> Path:

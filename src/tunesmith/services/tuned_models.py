@@ -14,7 +14,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from tunesmith.core.durable import new_folder
 from tunesmith.core.errors import Conflict, NotFound, UserError
-from tunesmith.models.peft_format import CONFIG as ADAPTER_CONFIG
+from tunesmith.models.adapter_files import CONFIG as ADAPTER_CONFIG
 from tunesmith.services.pages import page_of
 from tunesmith.services.registry import Registry
 from tunesmith.services.sessions.vault import Vault

@@ -9,7 +9,7 @@ from tunesmith.server.body import read_json
 from tunesmith.server.dialects.fireworks import names, schemas
 from tunesmith.server.dialects.fireworks.envelope import new_router
 from tunesmith.server.dialects.fireworks.place import Here, Place
-from tunesmith.services.merge import merge_apart
+from tunesmith.services.merging import merge_apart
 from tunesmith.services.registry import Registry
 from tunesmith.services.sessions.rows import CheckpointRow
 

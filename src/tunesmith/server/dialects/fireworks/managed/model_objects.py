@@ -9,7 +9,7 @@ from fastapi import Request
 
 from tunesmith.core.errors import NotFound
 from tunesmith.models.config import read_config
-from tunesmith.models.peft_format import CONFIG as ADAPTER_CONFIG
+from tunesmith.models.adapter_files import CONFIG as ADAPTER_CONFIG
 from tunesmith.server.dialects.fireworks import names
 from tunesmith.server.dialects.fireworks.managed import job_objects
 from tunesmith.server.dialects.fireworks.managed.bodies import full_name
