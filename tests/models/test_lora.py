@@ -23,11 +23,11 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from tunesmith.core.errors import NotFound, UserError
+from tunesmith.models.adapter_files import CONFIG, WEIGHTS
 from tunesmith.models.config import parse_config
 from tunesmith.models.decoder import Decoder
 from tunesmith.models.folder import save_model, tensors
 from tunesmith.models.lora import ALPHA, Adapter, factors, new_adapter, parameters_per_rank
-from tunesmith.models.adapter_files import CONFIG, WEIGHTS
 from tunesmith.models.peft_format import load_adapter, save_adapter
 
 # What peft says of transformers and of the patterns it makes for fused experts; the logits tell whether it is right.

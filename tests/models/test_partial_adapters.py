@@ -10,8 +10,8 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from tunesmith.core.errors import UserError
-from tunesmith.models.lora import new_adapter
 from tunesmith.models.adapter_files import CONFIG, WEIGHTS
+from tunesmith.models.lora import new_adapter
 from tunesmith.models.peft_format import load_adapter, save_adapter
 
 # What peft says of transformers and of the patterns it makes for fused experts; the logits tell whether it is right.

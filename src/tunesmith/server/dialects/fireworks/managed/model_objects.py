@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import Request
 
 from tunesmith.core.errors import NotFound
-from tunesmith.models.config import read_config
 from tunesmith.models.adapter_files import CONFIG as ADAPTER_CONFIG
+from tunesmith.models.config import read_config
 from tunesmith.server.dialects.fireworks import names
 from tunesmith.server.dialects.fireworks.managed import job_objects
 from tunesmith.server.dialects.fireworks.managed.bodies import full_name
