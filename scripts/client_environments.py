@@ -53,7 +53,7 @@ COOKBOOK_NEEDS = (
     "datasets",
     "huggingface-hub",
     "math-verify",
-    "pillow==13.0.0",
+    "pillow",
     "pylatexenc==2.11",
     "pyrage==1.4.0",
     "safetensors",
