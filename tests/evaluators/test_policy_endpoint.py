@@ -87,6 +87,18 @@ def test_a_streamed_answer_says_the_same(engine: Any, tmp_path: Path):
     ("path", "body", "status", "words"),
     [
         ("/rollout/ab12/v1/chat/completions", {"messages": ASKED, "n": 2}, 400, "n: is not supported"),
+        (
+            "/rollout/ab12/v1/chat/completions",
+            {"messages": ASKED, "tool_choice": "required"},
+            400,
+            "Leave it out, or give 'auto' or 'none'",
+        ),
+        (
+            "/rollout/ab12/v1/chat/completions",
+            {"messages": ASKED, "response_format": {"type": "json_object"}},
+            400,
+            "response_format: is not supported",
+        ),
         ("/rollout/ab12/v1/chat/completions", {"messages": []}, 400, "there are none"),
         ("/rollout/ab12/v1/chat/completions", {"nothing": 1}, 400, "cannot be read"),
         ("/rollout/ab12/v1/chat/completions", [], 400, "cannot be read"),

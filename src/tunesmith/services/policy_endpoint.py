@@ -23,6 +23,15 @@ from tunesmith.rollout.conversation import Asked, Conversation, Turn
 from tunesmith.services.gateway.front import Front, Records
 
 MOST_BODY_BYTES = 64 << 20
+ALLOWED: Mapping[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "tool_choice": ("auto", "none"),
+    "response_format": ({"type": "text"},),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "logit_bias": ({},),
+}
+"""Fields that would change an answer -> what may be given. Training needs the policy's own choice of every token."""
 _CHUNK = 1 << 16
 _ADDRESS = re.compile(r"/rollout(?:_id)?/([0-9a-z-]+)/")
 _MODEL = re.compile(r"rollout-([0-9a-z-]+)$")
@@ -147,8 +156,10 @@ def read_request(body: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[di
     Raises:
         UserError: what would change an answer and is not to be had.
     """
-    if body.get("n") not in (None, 1):
-        raise UserError("n", f"is not supported in a rollout (got {body['n']!r})", "Leave it at 1")
+    for name, good in ALLOWED.items():
+        if (given := body.get(name)) is not None and given not in good:
+            known = " or ".join(map(repr, good))
+            raise UserError(name, f"is not supported in a rollout (got {given!r})", f"Leave it out, or give {known}")
     tools = body.get("tools") if body.get("tool_choice") != "none" else None
     stop = body.get("stop") or ()
     asked = Asked(
