@@ -36,6 +36,8 @@ class Kept:
 
     job: Job
     kills: int = 0
+    outages: int = 0
+    """Of the database while it ran: each may end its worker too."""
     floors: list[tuple[int, int]] = field(default_factory=list)
     """At each kill: how many workers had taken it up again before, and its last step."""
 
@@ -71,6 +73,8 @@ class Campaign:
             self.house.restart()
             self._check_adopted(others)
         if database is not None and what == "database":
+            for kept in self.running:
+                kept.outages += 1
             database.stop()
             time.sleep(self.rng.uniform(0, 2))
             database.start()
@@ -95,7 +99,7 @@ class Campaign:
         for kept in self.all:
             job = place.jobs.get(OWNER, kept.job.id)
             assert job.state == "succeeded", (job.reason, place.said())
-            assert 1 <= job.starts <= 1 + kept.kills, "a worker was started for nothing"
+            assert 1 <= job.starts <= 1 + kept.kills + kept.outages, "a worker was started for nothing"
             again = ["running", "queued"] * (job.starts - 1)
             assert place.moves(job) == ["created", "validating", "queued", *again, "running", "succeeded"]
             assert_went_on(self.house, kept)

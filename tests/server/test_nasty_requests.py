@@ -29,6 +29,9 @@ HEADERS: list[dict[str, Any]] = [
     *({"if-range": "x", "range": "bytes=0-1"}, {"accept": "\x01"}, {"content-type": "multipart/form-data"}),
 ]
 
+GATEWAY_REFUSAL = ["detail", "code", "message", "details", "error"]
+"""Some of the tracing gateway's addresses lie at the root, too."""
+
 
 def some_request(draw: random.Random) -> dict[str, Any]:
     """A path that begins as a real one does as often as not."""
@@ -54,7 +57,7 @@ def test_no_request_breaks_the_server(app: FastAPI, seed: int) -> None:
                 assert answer.status_code < 500, request
                 # Ranges that make no sense are answered by the framework's own file sender.
                 if answer.status_code >= 400 and request["method"] != "HEAD" and "range" not in request["headers"]:
-                    assert list(answer.json()) == ["detail"], request
+                    assert list(answer.json()) in (["detail"], GATEWAY_REFUSAL), request
                     assert "Traceback" not in answer.text and "/src/" not in answer.text
         return seen
 

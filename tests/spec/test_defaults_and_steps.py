@@ -93,7 +93,7 @@ def test_a_linear_temperature():
 
 def test_what_the_sampler_is_asked_for():
     spec = build_spec({**RFT, "max_tokens": 64, "top_p": 0.9, "top_k": 7}, "rft")
-    assert spec.sampling(0.5, 9) == SamplingParams(64, 0.5, 0.9, 7, (), 9)
+    assert spec.sampling(0.5, 9) == SamplingParams(64, 0.5, 0.9, 7, (), 9, entropies=True)
 
 
 def test_what_the_optimizer_is_asked_for():

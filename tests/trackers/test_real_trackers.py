@@ -90,7 +90,7 @@ def test_settings_state_and_result_are_there(told, name):
 
 def test_the_job_s_own_memory_is_there_and_the_card(told):
     _, found, _ = told
-    assert found["tensorboard"]["memory_mb"] > 100
+    assert found["tensorboard"]["memory_mib"] > 100
     assert found["tensorboard"]["card"]
 
 

@@ -23,7 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("tuned", "Score a run or model on held-out rows."),
     "sample": ("tuned", "Chat with a run or model in the terminal."),
     "report": ("runs", "Write a run's report.html anew."),
-    "card": ("card", "A run's card as a picture to post, a page, Markdown or JSON."),
+    "card": (
+        "card",
+        "Write a run's card: held-out before and after, whether to trust it, what it cost, and how to do it again.",
+    ),
     "compare": ("runs", "Two runs side by side: settings that differ, curves, results."),
     "fork": ("runs", "Another run with settings changed, that shares this one's past up to a kept step."),
     "runs": ("runs", "All runs, forks under those they come from, with what changed and what came of it."),

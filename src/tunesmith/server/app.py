@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -36,6 +37,9 @@ from tunesmith.services.store import open_store
 from tunesmith.services.trainers import Trainers
 from tunesmith.services.tuned_models import TunedModels
 
+THREADS = 16
+"""For what a request does apart, which mostly waits for the disk or the database; as many as there are processors
+would wait for each other. The framework has 40 more for plain functions."""
 MOST_GRADER_RUNS = 2
 """Graders that are tried out at once; more wait."""
 
@@ -107,6 +111,7 @@ def _include_dialects(app: FastAPI) -> None:
 async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     """Start what has a life of its own before the first request, stop it after the last."""
     state = app.state
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "request"))
     state.sessions = Sessions(state.store, state.registry, state.settings.data_dir)
     await state.sessions.start()
     state.monitoring.watch(state.sessions.status)

@@ -23,7 +23,7 @@ PATIENT_MS = 15_000
 """The same where nobody waits for an answer."""
 BUSY_LOOP_MS = 500
 """The same in a thread that runs an event loop, once a second: everybody waits with it."""
-POOL = {"pool_size": 10, "max_overflow": 40, "pool_timeout": 5.0}
+POOL = {"pool_size": 10, "max_overflow": 60, "pool_timeout": 5.0}
 """More connections than a server has threads, so that none waits for one while the database is busy."""
 FILE_NAME = "tunesmith.db"
 _READS, _STARTS, _AT_ONCE = "tunesmith_reads", "tunesmith_starts", "tunesmith_at_once"

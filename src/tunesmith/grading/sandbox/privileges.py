@@ -22,14 +22,14 @@ def give_up(user: int) -> None:
 def give_up_what_can_be(user: int, needed: list[str]) -> None:
     """Be that user, with the right to read every file where what is needed lies out of the user's reach.
 
-    Python often lies below a folder that only root may enter. A container that has not that right may have the one
-    to read and write; one that has neither cannot run user code as root.
+    Python, or a working folder, often lies below a folder that only root may enter. A container that has not that
+    right may have the one to read and write; one that has neither cannot run user code as root.
     """
     if _readable_by(user, needed):
         return give_up(user)
     kept = _spare_capability()
     if kept is None:
-        raise PermissionError("Python lies where only root may read, and this container has no way around")
+        raise PermissionError("what it needs lies where only root may read, and this container has no way around")
     kernel.call("prctl", kernel.PR_SET_KEEPCAPS, 1, 0, 0, 0)
     give_up(user)
     mask = 1 << kept

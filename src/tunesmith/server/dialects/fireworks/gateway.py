@@ -19,6 +19,28 @@ from tunesmith.services.gateway.wire import Wanted
 
 MOST_LOG_BYTES = 1 << 20
 PROJECT = "/project_id/{project_id}"
+LOG = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["tags"],
+                    "properties": {
+                        "tags": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                        "program": {"type": "string"},
+                        "message": {"type": "string"},
+                        "severity": {"type": "string"},
+                        "status": {"type": ["object", "null"]},
+                        "extras": {"type": ["object", "null"]},
+                    },
+                }
+            }
+        },
+    }
+}
+"""How a line of log is described; it is read by hand, as leniently as clients write it."""
 ROOTS = ("", "/v1")
 router = new_router()
 Answer = dict[str, Any] | Response
@@ -85,7 +107,7 @@ async def get_last_trace(request: Request, caller: AnyCaller, search: Search) ->
 for root in ROOTS:
     router.add_api_route(f"{root}/status", status, methods=["GET"], response_model=None)
     router.add_api_route(f"{root}/logs", get_logs, methods=["GET"], response_model=None)
-    router.add_api_route(f"{root}/logs", post_log, methods=["POST"], response_model=None)
+    router.add_api_route(f"{root}/logs", post_log, methods=["POST"], response_model=None, openapi_extra=LOG)
     for project in ("", PROJECT):
         router.add_api_route(f"{root}{project}/traces", get_traces, methods=["GET"], response_model=None)
         router.add_api_route(f"{root}{project}/traces/pointwise", get_last_trace, methods=["GET"], response_model=None)

@@ -1,17 +1,26 @@
 """Addresses below ``/api/v1`` that there are not, and methods that an address does not take: refused as all else is."""
 
+import json
 from difflib import get_close_matches
 from typing import Any
 
-from fastapi import Request
+from fastapi import APIRouter, Request, Response
 
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.server.auth import Owner
-from tunesmith.server.dialects.tunesmith.envelope import new_router
+from tunesmith.server.dialects.refusals import Refusal, rendering
+from tunesmith.server.dialects.tunesmith import envelope
 from tunesmith.server.errors import Refused, refusal
 from tunesmith.server.openapi import routes_of
 
-router = new_router("unknown")
+
+def _render(refusal: Refusal) -> Response:
+    """Tinker's clients, whose addresses begin alike, read ``detail``."""
+    body = {"detail": refusal.shown, **envelope.error_body(refusal)}
+    return Response(json.dumps(body), refusal.status, dict(refusal.headers), "application/json")
+
+
+router = APIRouter(route_class=rendering(_render))
 ROOT = "/api/v1/"
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
