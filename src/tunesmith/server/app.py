@@ -1,7 +1,6 @@
 """The app: services on ``app.state``, one shape of errors, the routes of every dialect."""
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
