@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tunesmith.services.card_picture import CURVE, HELD_OUT, SIZE, as_png
+from tunesmith.services.card_picture import CURVE, GOOD, HELD_OUT, SIZE, as_png
 
 CARD = {
     "state": "COMPLETED",
@@ -45,3 +45,10 @@ def test_the_curve_climbs_from_corner_to_corner():
 )
 def test_whatever_is_missing_or_long_there_is_a_picture(card):
     assert (pixels(card, [], name="a name of a run that goes on and on " * 5) != 255).any()
+
+
+@pytest.mark.parametrize(("interval", "green"), [([0.4, 0.7], True), ([-0.1, 0.7], False)])
+def test_a_change_that_may_be_chance_is_not_green(interval, green):
+    colour = np.array([int(GOOD[i : i + 2], 16) for i in (1, 3, 5)])
+    picture = pixels({**CARD, "heldout_ci95": interval}, CURVES).astype(int)
+    assert (np.abs(picture - colour).sum(-1) < 10).any() == green

@@ -82,19 +82,27 @@ def _verdict(picture: Image.Image, pen: ImageDraw.ImageDraw, card: Mapping[str, 
     if before is None or after is None:
         pen.text((EDGE, 120), "Nothing was held out, so nothing says whether it learned.", QUIET, _font(28))
         return
-    better = (after - before) * (1 if what == "reward" else -1) >= 0
+    interval = card.get("heldout_ci95")
+    colour = _colour((after - before) * (1 if what == "reward" else -1), interval)
     pen.text((EDGE, 100), f"Held-out {what}, before and after", QUIET, _font(22))
     pen.text((EDGE, 132), show_value(before, "number"), INK, _font(72))
     x = EDGE + pen.textlength(show_value(before, "number"), _font(72)) + 28
     _arrow(picture, x)
-    pen.text((x + 90, 132), show_value(after, "number"), GOOD if better else BAD, _font(72), stroke_width=1)
+    pen.text((x + 90, 132), show_value(after, "number"), colour, _font(72), stroke_width=1)
     x += 90 + pen.textlength(show_value(after, "number"), _font(72)) + 36
-    pen.text((x, 148), f"{after - before:+.3g}", GOOD if better else BAD, _font(34))
-    interval = card.get("heldout_ci95")
-    said = (
-        "one measurement, no interval" if interval is None else f"95% interval {interval[0]:+.3f} to {interval[1]:+.3f}"
-    )
+    pen.text((x, 148), f"{after - before:+.3g}", colour, _font(34))
+    said = "one measurement, no interval"
+    if interval is not None:
+        said = f"95% interval {interval[0]:+.3f} to {interval[1]:+.3f}"
+        said += ": may be chance" if interval[0] <= 0 <= interval[1] else ""
     pen.text((x, 190), said, QUIET, _font(20))
+
+
+def _colour(gain: float, interval: Sequence[float] | None) -> str:
+    """Of a change; one that may be chance is neither good nor bad."""
+    if interval is not None and interval[0] <= 0 <= interval[1]:
+        return INK
+    return GOOD if gain >= 0 else BAD
 
 
 def _curve(picture: Image.Image, pen: ImageDraw.ImageDraw, history: Sequence[Metrics], what: str) -> None:
