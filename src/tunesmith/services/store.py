@@ -172,7 +172,7 @@ def _forms() -> str:
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     """Readers beside a writer, commits that outlive a power cut, references that are checked, waiting for others."""
-    # The driver's own habit is to begin late and for reading only; see _begin_sqlite.
+    # The driver's own habit is to begin late and for reading only; see _Beginning.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
