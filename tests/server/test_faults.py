@@ -13,6 +13,11 @@ from server.running import RunningServer
 
 pytestmark = pytest.mark.thorough
 ASKED = {"model": "tunesmith/embedded", "prompt": [11, 12, 13], "temperature": 1.0, "seed": 1}
+LONG = {
+    "type": "json_schema",
+    "json_schema": {"name": "long", "schema": {"type": "array", "items": {"type": "integer"}, "minItems": 300}},
+}
+"""What no completion of 400 tokens can end before: left alone, the embedded model ends after two or three."""
 
 
 def engine_of(client: httpx2.Client) -> int:
@@ -28,8 +33,7 @@ def test_a_stream_whose_engine_is_killed_ends_with_an_error_and_the_next_is_serv
             before = client.post("/v1/completions", json={**ASKED, "max_tokens": 4})
             assert before.status_code == 200, before.text
             pid, lines = engine_of(client), list[str]()
-            # Many of them, so that some still run when the engine dies, however short one turns out to be.
-            asked = {**ASKED, "max_tokens": 400, "n": 16, "stream": True}
+            asked = {**ASKED, "max_tokens": 400, "n": 16, "stream": True, "response_format": LONG}
             with client.stream("POST", "/v1/completions", json=asked) as answer:
                 for line in answer.iter_lines():
                     if line.startswith("data: "):
