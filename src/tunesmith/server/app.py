@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from tunesmith import __version__
-from tunesmith.server import errors, files, hub, monitoring, openapi, request_ids, signed, web
+from tunesmith.server import errors, files, hub, monitoring, openapi, readiness, request_ids, signed, web
 from tunesmith.server.dialects import fireworks, openai, tinker, tunesmith
 from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
@@ -86,6 +86,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.grader_runs = asyncio.Semaphore(MOST_GRADER_RUNS)
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
+    readiness.install(app, readiness.Readiness(store, settings.data_dir, app.state.stopping))
     app.add_middleware(request_ids.RequestIds)
     _include_dialects(app)
     app.include_router(files.router)
@@ -115,6 +116,7 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     state.sessions = Sessions(state.store, state.registry, state.settings.data_dir)
     await state.sessions.start()
     state.monitoring.watch(state.sessions.status)
+    state.readiness.watch(state.sessions.fallen)
     settings = state.settings
     workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url, settings.to_workers())
     if state.mirror is not None:
