@@ -28,6 +28,7 @@ from tunesmith.services.keys import Keys
 from tunesmith.services.logins import Logins
 from tunesmith.services.mirror import Mirror
 from tunesmith.services.model_uploads import ModelUploads
+from tunesmith.services.partial_uploads import PartialUploads
 from tunesmith.services.records import Records
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
@@ -70,6 +71,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.users = Records(store, "users", "user")
     app.state.evaluation_jobs = Records(store, "evaluationJobs", "evaluation job")
     app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
+    app.state.partial_uploads = PartialUploads(store, settings.data_dir, settings.max_dataset_bytes)
     app.state.evaluators = Evaluators(store, settings.data_dir, app.state.secrets)
     app.state.receivers = {
         "evaluators": app.state.evaluators.upload,
@@ -124,6 +126,7 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
         state.monitoring.watch_artefacts(lambda: state.mirror.waiting)
     scheduler = Scheduler(state.jobs, workers, settings.max_running_jobs)
     await scheduler.start()
+    state.partial_uploads.sweep()
     state.evaluators.go_on()
     state.store.started()
     try:

@@ -2,7 +2,16 @@
 
 from fastapi import APIRouter
 
-from tunesmith.server.dialects.openai import chat, completions, files, fine_tuning, grader_runs, models, traced_chat
+from tunesmith.server.dialects.openai import (
+    chat,
+    completions,
+    files,
+    fine_tuning,
+    grader_runs,
+    models,
+    traced_chat,
+    uploads,
+)
 
 router = APIRouter()
 for root in ("/v1", "/inference/v1", ""):
@@ -11,7 +20,7 @@ for root in ("/v1", "/inference/v1", ""):
         if root or part is not models:
             router.include_router(part.router, prefix=root)
 router.include_router(traced_chat.router)
-for part in (files, fine_tuning, grader_runs):
+for part in (files, uploads, fine_tuning, grader_runs):
     router.include_router(part.router, prefix="/v1")
 
 __all__ = ["router"]
