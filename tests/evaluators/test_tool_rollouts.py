@@ -5,6 +5,8 @@ Servers, tools and the calls are real; the replies are written down, because no 
 
 import asyncio
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from evaluators.projects import written
 from server.openai.test_openai_wire import CALLER
 
 from tunesmith.core.types import Completion, Prompt, SamplingParams
+from tunesmith.grading.projects import guest
 from tunesmith.grading.projects.manifest import Entry, Project, Traits
 from tunesmith.models.chat import ChatRenderer, load_renderer
 from tunesmith.services.names import embedded_model
@@ -79,6 +82,8 @@ server.run()
 EVALS = """
 from eval_protocol.models import EvaluateResult, EvaluationRow
 from eval_protocol.pytest import AgentRolloutProcessor, MCPGymRolloutProcessor, evaluation_test
+from eval_protocol.pytest.default_klavis_sandbox_rollout_processor import KlavisSandboxRolloutProcessor
+from eval_protocol.pytest.github_action_rollout_processor import GithubActionRolloutProcessor
 
 def scored(row):
     tools = [m.content for m in row.messages if m.role == "tool"]
@@ -98,9 +103,48 @@ def test_agent(row: EvaluationRow) -> EvaluationRow:
 @evaluation_test(**ASKED, rollout_processor=MCPGymRolloutProcessor(), server_script_path="elsewhere.py")
 def test_without_a_server(row: EvaluationRow) -> EvaluationRow:
     return scored(row)
+
+@evaluation_test(**ASKED, rollout_processor=GithubActionRolloutProcessor(owner="o", repo="r", workflow_id="w"))
+def test_github(row: EvaluationRow) -> EvaluationRow:
+    return scored(row)
+
+@evaluation_test(**ASKED, rollout_processor=KlavisSandboxRolloutProcessor(server_name="s"))
+def test_klavis(row: EvaluationRow) -> EvaluationRow:
+    return scored(row)
+"""
+HOSTED = "RolloutProcessor needs the network, which a project has not: use RemoteRolloutProcessor"
+REFUSED = {
+    "test_without_a_server": "MCPGymRolloutProcessor needs server_script_path, a file of the project (it is 'else",
+    "test_github": f"GithubAction{HOSTED}",
+    "test_klavis": f"KlavisSandbox{HOSTED}",
+}
+LOAD_EACH = """
+import json, sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+spec = spec_from_file_location("guest", sys.argv[1])
+guest = module_from_spec(spec)
+spec.loader.exec_module(guest)
+said = {}
+for name in sys.argv[3:]:
+    try:
+        guest.load(Path(sys.argv[2]), "evals.py", name)
+    except guest.NotUsable as e:
+        said[name] = str(e)
+print(json.dumps(said))
 """
 CONFIG = {"mcpServers": {"sums": {"command": "python", "args": ["agents_server.py"]}}}
-FILES = {"evals.py": EVALS, "gym_server.py": GYM, "agents_server.py": AGENTS_SERVER, "mcp.json": json.dumps(CONFIG)}
+KLAVIS = {
+    "klavis/__init__.py": "class Klavis:\n    def __init__(self, api_key): pass\n",
+    "klavis/types.py": "CreateSandboxResponse = SandboxMcpServer = str\n",
+}
+"""In place of that service's package, which is no part of eval-protocol."""
+FILES = KLAVIS | {
+    "evals.py": EVALS,
+    "gym_server.py": GYM,
+    "agents_server.py": AGENTS_SERVER,
+    "mcp.json": json.dumps(CONFIG),
+}
 
 
 class Written:
@@ -162,6 +206,12 @@ def test_an_agent_with_tools_of_an_mcp_server(renderer: ChatRenderer, tmp_path: 
         assert rollout.score.reason == "added 2 | added 2"
 
 
-def test_a_gym_without_its_server_is_refused_by_name(renderer: ChatRenderer, tmp_path: Path) -> None:
-    with pytest.raises(Exception, match=r"MCPGymRolloutProcessor needs server_script_path.*'elsewhere\.py'"):
-        rolled(tmp_path, renderer, "test_without_a_server", "MCPGymRolloutProcessor", n=1)
+def test_what_cannot_work_is_refused_by_name_when_it_is_built(tmp_path: Path) -> None:
+    """The program of a build, once for all of them: importing eval-protocol takes long."""
+    source = written(FILES, tmp_path / "source")
+    command = [str(python_of("eval-protocol")), "-P", "-c", LOAD_EACH, guest.__file__, str(source), *REFUSED]
+    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "DISABLE_EP_SQLITE_LOG": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert {name: text[: len(REFUSED[name])] for name, text in said.items()} == REFUSED
