@@ -333,7 +333,16 @@ def chat(story: Story, model: str) -> str | None:
         max_tokens=8,
         temperature=0,
     )
-    return None if answer is None else str(answer.choices[0].message.content)
+    said = None if answer is None else str(answer.choices[0].message.content)
+    story.do(
+        "messages.create",
+        lambda message: "".join(block.text for block in message.content) == said and message.role == "assistant",
+        model=model,
+        messages=messages,
+        max_tokens=8,
+        temperature=0,
+    )
+    return said
 
 
 def serving(story: Story) -> dict[str, Any]:

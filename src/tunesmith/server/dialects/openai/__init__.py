@@ -1,4 +1,4 @@
-"""The wire of OpenAI: inference (models, chat completions, completions), and fine-tuning with its files."""
+"""The wire of OpenAI: inference (models, chat completions, completions; messages too), and fine-tuning with files."""
 
 from fastapi import APIRouter
 
@@ -8,6 +8,7 @@ from tunesmith.server.dialects.openai import (
     files,
     fine_tuning,
     grader_runs,
+    messages,
     models,
     traced_chat,
     uploads,
@@ -15,9 +16,9 @@ from tunesmith.server.dialects.openai import (
 
 router = APIRouter()
 for root in ("/v1", "/inference/v1", ""):
-    for part in (models, chat, completions):
-        # Without a root, /models would stand before the hub's addresses.
-        if root or part is not models:
+    for part in (models, chat, completions, messages):
+        # Without a root, /models would stand before the hub's addresses; /messages no client asks for there.
+        if root or part not in (models, messages):
             router.include_router(part.router, prefix=root)
 router.include_router(traced_chat.router)
 for part in (files, uploads, fine_tuning, grader_runs):
