@@ -151,8 +151,7 @@ def test_what_only_the_model_can_tell_fails_the_job_in_words(place: Workplace) -
     assert str(place.data_dir) not in ended.reason
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("hours", ["-2h", "+2h"])
+@pytest.mark.parametrize("hours", ["-2h", pytest.param("+2h", marks=pytest.mark.slow)])
 def test_a_worker_whose_clock_is_wrong(
     place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: str
 ) -> None:
