@@ -58,7 +58,7 @@ def fill(store: Store, data_dir: Path) -> str:
 
 
 def processor_s(house: House) -> float:
-    """What the server's start has cost: other programs on the machine change it little."""
+    """What the server's start has cost: other programs on the machine change it less than its seconds."""
     assert house.server.process is not None
     spent = psutil.Process(house.server.process.pid).cpu_times()
     return spent.user + spent.system
@@ -75,8 +75,8 @@ def test_a_restart_with_a_long_past(houses: Callable[..., House], report: Report
         spent.append(processor_s(house))
         ready = httpx2.get(f"{house.server.base_url}/readyz", timeout=60)
         assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
-    assert median(spent) < min(fresh + 1, READY_S), f"{spent} s of processor time, {fresh:.1f} s when it was new"
-    if times > 1:
+    assert median(spent) < 1.3 * fresh + 1, f"{spent} s of processor time, {fresh:.1f} s when it was new"
+    if times > 1:  # on a machine that does nothing else
         assert median(house.starts_s[1:]) < READY_S
     assert house.ask("GET", "/jobs", params={"limit": 1})["total"] == JOBS
     assert house.ask("POST", "/session_heartbeat", json={"session_id": session})

@@ -48,8 +48,8 @@ class Answer:
         return {**self._frame, "content": blocks, **ended, "usage": self._usage(usage["completion_tokens"])}
 
     def begin(self) -> str:
-        started = {**self._frame, "content": [], "stop_reason": None, "stop_sequence": None, "usage": self._usage(0)}
-        return _event("message_start", {"message": started})
+        ended = {"stop_reason": None, "stop_sequence": None}
+        return _event("message_start", {"message": {**self._frame, "content": [], **ended, "usage": self._usage(0)}})
 
     def piece(self, choice: Mapping[str, Any]) -> Iterator[str]:
         """Events of what has become certain: text goes into one block, every call into one of its own."""
