@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from jobs_service.workplace import WAIT_S, Workplace
 from server.running import RunningServer
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from tunesmith.services.jobs.job import Job
 
@@ -27,6 +30,20 @@ def at_work(place: Workplace, job: Job, least: int) -> Callable[[], bool]:
     return lambda: place.step(job) >= least and place.pid(job) is not None
 
 
+def freeze(place: Workplace, pid: int) -> None:
+    """Stop a worker for good, but not while it writes: however long a server takes to start, the job is not over."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        until(place, lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        try:
+            with place.store.begin_at_once() as db:
+                db.execute(text("SELECT 1"))
+            return
+        except OperationalError:
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.02)
+
+
 def test_a_job_outlives_its_server_its_worker_and_both(
     places: Callable[[str], Workplace], tiny: Path, tmp_path: Path
 ) -> None:
@@ -41,7 +58,7 @@ def test_a_job_outlives_its_server_its_worker_and_both(
         done = place.step(job)
         until(place, at_work(place, job, done + 1))
         assert first is not None
-        os.kill(first, signal.SIGSTOP)  # however long the server takes, the job is not over then
+        freeze(place, first)
         server.start()
         assert place.pid(job) == first and place.jobs.get("ann", job.id).starts == 1
         os.kill(first, signal.SIGKILL)
