@@ -30,13 +30,13 @@ PROJECTS = {
 SUMS = [(a, b) for a in range(14, 20) for b in range(25, 50) if a % 10 + b % 10 > 9]
 FEW: dict[str, Any] = {"count": 16, "chunk_size": 5, "response_candidates_count": 4, "eval_auto_carveout": False}
 """Four steps of twenty rollouts or fewer."""
-ONE_STEP: dict[str, Any] = {"count": 16, "chunk_size": 16, "learning_rate": 1e-5, "eval_auto_carveout": False}
+ONE_STEP: dict[str, Any] = {"count": 16, "chunk_size": 16, "learning_rate": 1e-5}
 DIES_AFTER_A_STEP = """
 import json, os, signal, sys
 from tunesmith.services import worker
 from tunesmith.services.keeping import Watcher
 from tunesmith.spec import build_spec
-dies = Watcher(stepped=lambda report: os.kill(os.getpid(), signal.SIGKILL))
+dies = Watcher(stepped=lambda report: report.step and os.kill(os.getpid(), signal.SIGKILL))
 worker.start(build_spec(json.loads(sys.argv[1]), "rft"), dies)
 """
 Settings = Callable[..., dict[str, Any]]
