@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from tunesmith.services.jobs.job import Job
 
 pytestmark = [pytest.mark.thorough, pytest.mark.slow]
-"""A few of such kills, on four jobs at once, are among the tests of every commit: tests/endurance/test_killed_jobs.py."""
+"""Among the tests of every commit are such kills of four jobs at once, in tests/endurance/test_killed_jobs.py."""
 
 
 def until(place: Workplace, done: Callable[[], bool]) -> None:
