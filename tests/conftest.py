@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-THOROUGH = ("clients", "crash", "docs", "jobs", "learns", "real", "sessions")
+THOROUGH = ("clients", "crash", "docs", "evaluators", "jobs", "learns", "real", "sessions")
 """Rooms whose tests run whole jobs: part of ``make test``, left out of ``make check``."""
 SERVERS = {"server", "trainer", "guarded"}
 """Fixtures that start ``tunesmith serve``: what asks for one is thorough in every room."""

@@ -13,6 +13,8 @@ from tunesmith.core.errors import UserError
 from tunesmith.grading.sandbox import LEVELS, SETTING, Limits, found, launch, python_folders, run
 from tunesmith.grading.sandbox.levels import trial
 
+pytestmark = pytest.mark.thorough
+
 PYTHON = os.path.realpath(sys.executable)
 
 
