@@ -73,6 +73,18 @@ class Workplace:
             self.upload(owner, kind)
         return self.jobs.create(owner, self.new(kind, **changes))
 
+    def start_to_die(self, job: Job, operation: int) -> None:
+        """Start its worker, and wait until it has been killed at its n-th write: in the middle for certain.
+
+        The scheduler sees the start and nothing after it.
+        """
+        os.environ["TUNESMITH_FAIL_AT"] = str(operation)
+        try:
+            self.look_until(lambda: self.jobs.get(job.owner, job.id).starts == 1)
+        finally:
+            del os.environ["TUNESMITH_FAIL_AT"]
+        self.until_gone([job])
+
     def run(self, job: Job) -> RunFolder:
         return self.jobs.run(job.owner, job.id)
 
