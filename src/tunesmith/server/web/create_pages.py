@@ -90,7 +90,7 @@ async def try_grader(request: Request, form: Form) -> Response:
     """Grade the base model's attempts at ten rows, in a process of its own."""
     draft = draft_of(form.pairs)
     name = await _start(request, form.owner, "try", draft)
-    return RedirectResponse(draft.href("grader", trial=name), 303, HEADERS)
+    return RedirectResponse(draft.href("grader", trial=name) + "#trial", 303, HEADERS)
 
 
 @router.get("/create/settings")
@@ -130,7 +130,7 @@ async def rehearse(request: Request, form: Form) -> Response:
     """Run a few steps and throw them away, in a process of its own: what the job will take."""
     draft = draft_of(form.pairs)
     name = await _start(request, form.owner, "plan", draft)
-    return RedirectResponse(draft.href("plan", errand=name), 303, HEADERS)
+    return RedirectResponse(draft.href("plan", errand=name) + "#rehearsal", 303, HEADERS)
 
 
 @router.get("/create/errands/{name}")
