@@ -11,6 +11,7 @@ from tunesmith.grading import GRADERS
 from tunesmith.server.web import links
 from tunesmith.server.web.datasets_page import SHOWN_PROBLEMS, model_names, preview_of, verdict_of
 from tunesmith.server.web.draft import Draft, boxes_of, draft_of, draft_of_job
+from tunesmith.server.web.errands_shown import errand_of
 from tunesmith.server.web.forms import Form
 from tunesmith.server.web.pages import HEADERS, fragment, new_router, page
 from tunesmith.server.web.setting_fields import fields_of, goals_of
@@ -136,8 +137,7 @@ async def rehearse(request: Request, form: Form) -> Response:
 @router.get("/create/errands/{name}")
 async def errand_state(request: Request, visitor: Seen, name: str) -> Response:
     """The piece of a page that waits for an errand."""
-    errands: Errands = request.app.state.errands
-    view: dict[str, Any] = {"errand": errands.get(visitor.owner, name), "name": name}
+    view: dict[str, Any] = {"errand": errand_of(request, visitor.owner, name), "name": name}
     return HTMLResponse(fragment("errand.html", **view), headers=HEADERS)
 
 
@@ -169,8 +169,7 @@ async def _start(request: Request, owner: str, what: str, draft: Draft) -> str:
 
 
 def _errand(request: Request, visitor: Seen, name: str) -> dict[str, Any] | None:
-    errands: Errands = request.app.state.errands
-    return {"errand": errands.get(visitor.owner, name), "name": name} if name else None
+    return {"errand": errand_of(request, visitor.owner, name), "name": name} if name else None
 
 
 def _draft(request: Request) -> Draft:
