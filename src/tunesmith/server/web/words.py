@@ -96,6 +96,11 @@ def shorten(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]} …"
 
 
+def type_name(name: str) -> str:
+    """What to write into the field of an argument of that Python type."""
+    return TYPE_NAMES.get(name, name)
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "number": number,
     "share": share,
@@ -108,7 +113,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "squeeze": squeeze,
     "shorten": shorten,
     "with_code": with_code,
-    "type_name": lambda name: TYPE_NAMES.get(name, name),
+    "type_name": type_name,
     "tone": lambda state: TONES.get(state, "wait"),
     "kind_name": lambda kind: KIND_NAMES[kind],
     "state_name": lambda state: state.replace("_", " "),
