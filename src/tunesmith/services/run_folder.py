@@ -64,6 +64,8 @@ class Parent:
     """Last step that both have; 0 where they share the settings alone."""
     changed: dict[str, list[Any]]
     """Setting -> [its value there, its value here]."""
+    name: str = ""
+    """What people call that run; empty in older files."""
 
 
 class RunFolder:
@@ -115,6 +117,17 @@ class RunFolder:
                 mend = "Wait until it ends, or stop that process first"
                 raise Conflict(str(self.path), "another process is running this job", mend) from None
             yield
+
+    @property
+    def name(self) -> str:
+        """What people call it: what it was named, else the name of its folder."""
+        file = self._file("name.txt")
+        return file.read_text("utf-8").strip() if file.is_file() else self.path.name
+
+    def set_name(self, name: str) -> None:
+        """Name a run, or one that is about to be created here, otherwise than its folder."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        durable.write_file(self._file("name.txt"), f"{name}\n".encode())
 
     def spec(self) -> dict[str, Any]:
         """The settings as they were when the run was created, defaults included."""

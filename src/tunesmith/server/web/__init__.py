@@ -20,6 +20,7 @@ from tunesmith.server.web import (
     models_page,
     regrade_page,
     rollouts_page,
+    write_page,
 )
 from tunesmith.server.web.pages import new_router
 
@@ -34,6 +35,7 @@ PAGES = (
     job_actions,
     compare_page,
     create_pages,
+    write_page,
     datasets_page,
     evaluators_page,
     models_page,

@@ -70,7 +70,7 @@ class Work:
             if row.kind == EVALUATION:
                 state = self._evaluate(row, spec, outside)
             else:
-                state = self._train(spec, outside)
+                state = self._train(row.name, spec, outside)
                 self._publish(row)
         except UserError as e:
             self._finish(self._stopped_as(), str(e))
@@ -96,13 +96,14 @@ class Work:
         reach = Reach(self.job_id, self.jobs.folders.of(self.job_id), self.server.base_url, allowed, secret)
         return Outside(self.secrets.environment(owner), reach)
 
-    def _train(self, spec: AnySpec, outside: Outside) -> RunState:
+    def _train(self, name: str, spec: AnySpec, outside: Outside) -> RunState:
         # Here, because torch takes seconds to load: the lease is held by now.
         from tunesmith.services import worker
         from tunesmith.services.keeping import Watcher
 
         watcher = Watcher(started=self._started, found=self._found)
         if not (self.run.path / "state.json").is_file():
+            self.run.set_name(name)
             worker.start(spec, watcher, outside)
         elif not (self.run.state().state in ("COMPLETED", "EARLY_STOPPED") and self.run.card()):
             worker.resume(self.run, watcher, outside)

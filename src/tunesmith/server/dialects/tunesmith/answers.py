@@ -300,6 +300,8 @@ class PreviewRow(Answer):
     """Of a pair: preferred or not preferred; else empty."""
     num_tokens: int
     parts: list[PreviewPart]
+    graded: str
+    """Of a prompt: what else the row holds, for its grader, as JSON; else empty."""
 
 
 class Preview(Answer):
