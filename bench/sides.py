@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
@@ -13,28 +14,33 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def medians(commands: Sequence[Sequence[str]], environment: Mapping[str, str], rounds: int) -> list[float]:
     """The median of the numbers that each command's process tells of its turns."""
-    sides = [_side(command, environment) for command in commands]
-    laps = [[_turn(side) for side in sides] for _ in range(rounds)]
-    for side in sides:
-        side.communicate("end\n")
+    with ExitStack() as stack:
+        sides = [stack.enter_context(_side(command, environment)) for command in commands]
+        for side, command in zip(sides, commands, strict=True):
+            if _said(side) != "ready":
+                raise SystemExit(f"{command[1]} did not start")
+        laps = [[_turn(side) for side in sides] for _ in range(rounds)]
+        for side in sides:
+            side.communicate("end\n")
     return [median(numbers) for numbers in zip(*laps, strict=True)]
 
 
 def _side(command: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[str]":
-    """A process that steps when it is told to, once it is ready."""
+    """A process that steps when it is told to; the end of its input is its own end."""
     pipe = subprocess.PIPE
-    side = subprocess.Popen(command, env=dict(environment), cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
-    assert side.stdout is not None, "it is a pipe"
-    if side.stdout.readline().strip() != "ready":
-        raise SystemExit(f"{command[1]} did not start")
-    return side
+    return subprocess.Popen(command, env=dict(environment), cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
 
 
 def _turn(side: "subprocess.Popen[str]") -> float:
-    assert side.stdin is not None and side.stdout is not None, "both are pipes"
+    assert side.stdin is not None, "it is a pipe"
     side.stdin.write("go\n")
     side.stdin.flush()
-    return float(side.stdout.readline())
+    return float(_said(side))
+
+
+def _said(side: "subprocess.Popen[str]") -> str:
+    assert side.stdout is not None, "it is a pipe"
+    return side.stdout.readline().strip()
 
 
 async def stream_turns(stream: Callable[[int], Awaitable[int]], count: int) -> None:
