@@ -16,6 +16,7 @@ from tunesmith.cli.output import LEVEL_COLORS, print_json, print_table, say, tel
 from tunesmith.cli.references import AsJson, Url, Yes
 from tunesmith.core.errors import unknown
 
+State = Annotated[list[str] | None, typer.Option(help="Only those in this state; may be given several times.")]
 Many = Annotated[int, typer.Option("--limit", help="Most entries.", min=1, max=200)]
 
 
@@ -26,9 +27,7 @@ def add_to(app: typer.Typer, name: str) -> None:
 
 def list_jobs(
     kind: Annotated[str | None, typer.Option(help="Only rft, sft or dpo.")] = None,
-    state: Annotated[
-        list[str] | None, typer.Option(help="Only those in this state; may be given several times.")
-    ] = None,
+    state: State = None,
     limit: Many = 20,
     url: Url = None,
     json: AsJson = False,
@@ -64,9 +63,13 @@ def logs(job: Job, follow: Follow = False, url: Url = None, json: AsJson = False
 
     Example: tunesmith jobs logs @latest --follow
     """
-    found = find("jobs", job, url)
+    print_log(find("jobs", job, url), follow, json)
+
+
+def print_log(found: Found, follow: bool, as_json: bool) -> None:
+    """The log of a job or an evaluation."""
     for piece in _streamed(found, "logs") if follow else _pieces(found):
-        if json:
+        if as_json:
             print_json(piece)
         else:
             typer.echo(piece["text"], nl=False)
@@ -210,5 +213,6 @@ def _streamed(found: Found, part: str) -> Iterator[Any]:
             if name == "message":
                 yield data
     except KeyboardInterrupt:
-        say(f"\nthe job goes on. Look again with: tunesmith jobs {part} {found.name} --follow")
+        noun = found.path.split("/")[1]
+        say(f"\nit goes on. Look again with: tunesmith {noun} {part} {found.name} --follow")
         raise

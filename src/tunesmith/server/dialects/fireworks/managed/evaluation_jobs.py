@@ -22,7 +22,8 @@ from tunesmith.server.dialects.fireworks.managed.creating import is_retry, own_i
 from tunesmith.server.dialects.fireworks.managed.job_kinds import evaluator_of
 from tunesmith.server.dialects.fireworks.managed.lists import Body, Listing, Mask, all_pages, masked, without_empty
 from tunesmith.server.dialects.fireworks.managed.rft_request import Sampling
-from tunesmith.services.jobs.job import EVALUATION, Job, NewJob
+from tunesmith.services.jobs.job import Job, NewJob
+from tunesmith.services.jobs.job_kinds import EVALUATION
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.records import Record, Records
 
