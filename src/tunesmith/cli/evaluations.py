@@ -12,9 +12,9 @@ from tunesmith.cli.columns import seconds
 from tunesmith.cli.create import Follow
 from tunesmith.cli.follow import BAD, LOOK_S, RESTS
 from tunesmith.cli.managed import State, print_log
-from tunesmith.cli.nouns import add_group, discard, fetch, find, show, show_list
+from tunesmith.cli.nouns import add_group, discard, do, fetch, find, show, show_list
 from tunesmith.cli.options import with_flags
-from tunesmith.cli.output import minute, print_json, say, tell
+from tunesmith.cli.output import minute, print_json, say
 from tunesmith.cli.references import AsJson, Url, Yes
 from tunesmith.spec import RftSpec
 
@@ -161,7 +161,7 @@ def cancel(evaluation: Evaluation, url: Url = None, json: AsJson = False) -> Non
 
     Example: tunesmith evaluations cancel @latest
     """
-    _do("cancel", evaluation, url, json)
+    do("cancel", "evaluations", evaluation, url, json)
 
 
 def resume(evaluation: Evaluation, url: Url = None, json: AsJson = False) -> None:
@@ -169,7 +169,7 @@ def resume(evaluation: Evaluation, url: Url = None, json: AsJson = False) -> Non
 
     Example: tunesmith evaluations resume @latest
     """
-    _do("resume", evaluation, url, json)
+    do("resume", "evaluations", evaluation, url, json)
 
 
 def delete(evaluation: Evaluation, yes: Yes = False, url: Url = None, json: AsJson = False) -> None:
@@ -179,11 +179,6 @@ def delete(evaluation: Evaluation, yes: Yes = False, url: Url = None, json: AsJs
     """
     found = find("evaluations", evaluation, url)
     discard(found, f"Delete evaluation {found.name} with all that it wrote?", yes, json)
-
-
-def _do(verb: str, evaluation: str, url: str | None, as_json: bool) -> None:
-    shown = find("evaluations", evaluation, url).post(f"/{verb}")
-    tell(shown, f"{shown['id']} is {shown['state']}", as_json)
 
 
 def _follow(client: Client, evaluation_id: str, as_json: bool) -> None:

@@ -10,9 +10,9 @@ from tunesmith.cli import columns
 from tunesmith.cli import follow as following
 from tunesmith.cli.client import client_of
 from tunesmith.cli.create import Follow
-from tunesmith.cli.nouns import Found, add_group, discard, fetch, find, show_list
+from tunesmith.cli.nouns import Found, add_group, discard, do, fetch, find, show_list
 from tunesmith.cli.offspring import Job, advise, clone, fork, regrade
-from tunesmith.cli.output import LEVEL_COLORS, print_json, print_table, say, tell
+from tunesmith.cli.output import LEVEL_COLORS, print_json, print_table, say
 from tunesmith.cli.references import AsJson, Url, Yes
 from tunesmith.core.errors import unknown
 
@@ -144,7 +144,7 @@ def cancel(job: Job, url: Url = None, json: AsJson = False) -> None:
 
     Example: tunesmith jobs cancel @latest
     """
-    _do("cancel", job, url, json)
+    do("cancel", "jobs", job, url, json)
 
 
 def pause(job: Job, url: Url = None, json: AsJson = False) -> None:
@@ -152,7 +152,7 @@ def pause(job: Job, url: Url = None, json: AsJson = False) -> None:
 
     Example: tunesmith jobs pause @latest
     """
-    _do("pause", job, url, json)
+    do("pause", "jobs", job, url, json)
 
 
 def resume(job: Job, url: Url = None, json: AsJson = False) -> None:
@@ -160,7 +160,7 @@ def resume(job: Job, url: Url = None, json: AsJson = False) -> None:
 
     Example: tunesmith jobs resume @latest
     """
-    _do("resume", job, url, json)
+    do("resume", "jobs", job, url, json)
 
 
 def delete(job: Job, yes: Yes = False, url: Url = None, json: AsJson = False) -> None:
@@ -199,11 +199,6 @@ def download(
     """
     found = find("jobs", job, url)
     fetch(found, "/result.tar", output or Path(f"{found.name}.tar"), json)
-
-
-def _do(verb: str, job: str, url: str | None, as_json: bool) -> None:
-    shown = find("jobs", job, url).post(f"/{verb}")
-    tell(shown, f"{shown['id']} is {shown['state']}", as_json)
 
 
 def _streamed(found: Found, part: str) -> Iterator[Any]:

@@ -99,6 +99,12 @@ def fetch(found: Found, part: str, file: Path, as_json: bool) -> None:
         typer.echo(file)
 
 
+def do(verb: str, noun: str, name: str, url: str | None, as_json: bool) -> None:
+    """Have something done to a job or an evaluation, and say how it is then."""
+    shown = find(noun, name, url).post(f"/{verb}")
+    tell(shown, f"{shown['id']} is {shown['state']}", as_json)
+
+
 def discard(found: Found, question: str, yes: bool, as_json: bool) -> None:
     """Ask, unless told not to, and delete."""
     confirm(question, yes)

@@ -85,9 +85,9 @@ def answers(run: RunFolder, order: str, limit: int, offset: int) -> tuple[list[d
     if order != "file":
         rewards = pa.concat_tables(tables.values())["reward"].combine_chunks()
         direction = "ascending" if order == "worst" else "descending"
-        # Numbers of rows stand beside the rewards, so that equal ones stay in their order.
+        # Numbers of rows stand beside the rewards, so that equal ones stay in their order; none at all comes last.
         table = pa.table({"reward": rewards, "place": pa.array(range(len(places)))})
-        by = pc.sort_indices(table, [("reward", direction), ("place", "ascending")], null_placement="at_end")
+        by = pc.sort_indices(table, [("reward", direction), ("place", "ascending")])
         places = [places[i] for i in by.to_pylist()]
     shown = places[offset : offset + limit]
     read = {step: _texts(run, step, [row for at, row in shown if at == step]) for step in {step for step, _ in shown}}

@@ -3,6 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.thorough
+
 
 def line(name: str, said: str) -> str:
     messages = [{"role": "user", "content": f"What is {name}?"}, {"role": "assistant", "content": said}]

@@ -38,6 +38,7 @@ def graded(client: httpx2.Client) -> dict[str, Any]:
     return ended(client, made.json())
 
 
+@pytest.mark.thorough
 def test_an_evaluation_to_its_score(client: httpx2.Client, graded: dict[str, Any]) -> None:
     assert (graded["state"], graded["model"], graded["output_dataset"]) == ("succeeded", None, "graded-results")
     score = graded["score"]
@@ -51,6 +52,7 @@ def test_an_evaluation_to_its_score(client: httpx2.Client, graded: dict[str, Any
     assert all(one["id"] != graded["id"] for one in client.get("/jobs").json()["items"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("order", "rows"), [("file", "abcd"), ("worst", "bdac"), ("best", "acbd")])
 def test_answers_in_an_order(client: httpx2.Client, graded: dict[str, Any], order: str, rows: str) -> None:
     path = f"/evaluations/{graded['id']}/results"
@@ -64,6 +66,7 @@ def test_answers_in_an_order(client: httpx2.Client, graded: dict[str, Any], orde
     assert client.get(path, params={"order": "odd"}).status_code == 400
 
 
+@pytest.mark.thorough
 def test_what_it_says_while_it_runs(client: httpx2.Client, graded: dict[str, Any]) -> None:
     path = f"/evaluations/{graded['id']}"
     moves = [event["to_state"] for event in client.get(f"{path}/events").json()["items"] if event["kind"] == "move"]
@@ -73,6 +76,7 @@ def test_what_it_says_while_it_runs(client: httpx2.Client, graded: dict[str, Any
     assert set(client.get(f"{path}/logs").json()) == {"text", "next_offset"}
 
 
+@pytest.mark.thorough
 def test_a_model_is_evaluated_and_what_ended_is_let_be(client: httpx2.Client, graded: dict[str, Any]) -> None:
     body = {"dataset": "answered", "evaluator": "contains", "model": "test/tiny", "max_tokens": 16}
     made = client.post("/evaluations", json={**body, "max_context_length": 64, "eval_samples": 2})

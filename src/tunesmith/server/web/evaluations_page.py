@@ -66,7 +66,13 @@ def evaluation_page(request: Request, visitor: Seen, name: str, order: str = "wo
     job = jobs.find(visitor.owner, EVALUATION, name)
     order, at = order if order in evaluation_answers.ORDERS else "worst", max(0, at)
     found, total = evaluation_answers.answers(jobs.run(job.owner, job.id), order, SHOWN, at)
-    view = {"answers": found, "total": total, "order": order, "orders": evaluation_answers.ORDERS, "from_answer": at}
+    view: dict[str, Any] = {
+        "answers": found,
+        "total": total,
+        "order": order,
+        "orders": evaluation_answers.ORDERS,
+        "from_answer": at,
+    }
     return page(request, "evaluation.html", visitor, **_view(jobs, job), **view, shown=SHOWN)
 
 

@@ -11,13 +11,14 @@ from tunesmith.server.dialects.tunesmith.answers.accounts import (
 )
 from tunesmith.server.dialects.tunesmith.answers.base import Answer, Page, page
 from tunesmith.server.dialects.tunesmith.answers.datasets import Dataset, Preview, PreviewPart, PreviewRow, Verdict
-from tunesmith.server.dialects.tunesmith.answers.evaluations import Evaluation, EvaluationSummary, GradedAnswer, Score
+from tunesmith.server.dialects.tunesmith.answers.evaluations import Evaluation, EvaluationSummary, Score
 from tunesmith.server.dialects.tunesmith.answers.jobs import (
     Event,
     Events,
     Finding,
     Findings,
     Fork,
+    GradedAnswer,
     Job,
     JobSummary,
     Log,

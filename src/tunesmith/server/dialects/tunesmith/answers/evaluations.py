@@ -58,21 +58,3 @@ class Evaluation(EvaluationSummary):
     """A step is a batch of rows."""
     page: str
     """Path of its web page."""
-
-
-class GradedAnswer(Answer):
-    """One answer and what the grader said of it."""
-
-    prompt_id: str
-    candidate: int
-    """Which of the answers to the row."""
-    prompt_text: str
-    text: str
-    reward: float | None
-    """Null where grading failed."""
-    parts: dict[str, Any]
-    """Parts of the reward by name."""
-    reason: str
-    error: str | None
-    """Why grading failed; null where it did not."""
-    stop: str

@@ -145,11 +145,12 @@ class RolloutSteps(Answer):
     """Of evaluations."""
 
 
-class Rollout(Answer):
-    """One attempt."""
+class GradedAnswer(Answer):
+    """One answer and what the grader said of it."""
 
     prompt_id: str
     candidate: int
+    """Which of the answers to the prompt."""
     prompt_text: str
     text: str
     reward: float | None
@@ -159,9 +160,14 @@ class Rollout(Answer):
     reason: str
     error: str | None
     """Why grading failed; null where it did not."""
+    stop: str
+
+
+class Rollout(GradedAnswer):
+    """One attempt."""
+
     advantage: float | None
     trained: bool
     dropped: str
     """Why it was not trained on; empty if it was."""
-    stop: str
     version: int
