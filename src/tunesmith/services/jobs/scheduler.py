@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from tunesmith.services.jobs import workers
 from tunesmith.services.jobs.jobs import Jobs
+from tunesmith.services.jobs.lease import LOST
 from tunesmith.services.jobs.moves import STOPPED, WITH_WORKER, locked, move
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.jobs.workers import Workers
@@ -136,8 +137,8 @@ class Scheduler:
     def _queue_again(self, db: Session, row: JobRow, code: int | None, stopping: bool) -> None:
         run = self._jobs.folders.run(row.id)
         step = run.state().step if (run.path / "state.json").is_file() else 0
-        # One that we did not see die may have died with the machine, which is not its fault.
-        died = not stopping and code not in (None, workers.STOPPED, -signal.SIGTERM)
+        # Not its fault: one that we did not see die may have died with the machine, one may have lost to a newer one.
+        died = not stopping and code not in (None, workers.STOPPED, LOST, -signal.SIGTERM)
         row.stalled = 0 if step > row.last_step else row.stalled + died
         row.last_step = max(step, row.last_step)
         how = "the server was stopped" if stopping else _how(code)
@@ -214,6 +215,8 @@ def _how(code: int | None) -> str:
         return "its worker was gone when the server looked"
     if code == workers.STOPPED or code == -signal.SIGTERM:
         return "its worker was told to stop"
+    if code == LOST:
+        return "its worker had lost it to a newer one, which is gone"
     if code == -signal.SIGKILL:
         return "its worker was killed (out of memory?)"
     return f"its worker ended with {f'signal {-code}' if code < 0 else f'code {code}'}"
