@@ -17,6 +17,8 @@ from tunesmith.services.report import write_report
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.spec import build_spec
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):

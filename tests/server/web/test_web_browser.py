@@ -203,8 +203,15 @@ def test_keys_and_secrets(window: Browser) -> None:
     assert "a-very-secret-value" not in window.driver.page_source
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [
+        (360, False),
+        (1280, True),
+        pytest.param(360, True, marks=pytest.mark.slow),
+        pytest.param(1280, False, marks=pytest.mark.slow),
+    ],
+)
 def test_no_page_has_barriers_or_is_too_wide(window: Browser, job: str, width: int, dark: bool) -> None:
     window.size(width, dark)
     found = {}

@@ -27,6 +27,7 @@ HEADERS = {
 }
 SECTIONS = (
     ("Fine-tuning", "fine-tuning"),
+    ("Evaluations", "evaluations"),
     ("Datasets", "datasets"),
     ("Evaluators", "evaluators"),
     ("Models", "models"),
