@@ -9,7 +9,8 @@ from jobs_service.workplace import MODEL, Workplace
 
 from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.services.evaluation import run_evaluation
-from tunesmith.services.jobs.job import EVALUATION, Job, NewJob
+from tunesmith.services.jobs.job import Job, NewJob
+from tunesmith.services.jobs.job_kinds import EVALUATION
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder
