@@ -8,14 +8,14 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from xml.etree import ElementTree
 
 from bench import machine
-from bench.results import write_part
+from bench.results import part, row, tell, verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -123,7 +123,7 @@ def run(promise: Promise) -> Ended:
     """Run a promise's tests, each in its longest variant."""
     began = time.monotonic()
     with TemporaryDirectory() as folder:
-        told = Path(folder) / "told.xml"
+        junit = Path(folder) / "told.xml"
         command = [
             sys.executable,
             "-m",
@@ -134,9 +134,9 @@ def run(promise: Promise) -> Ended:
         wanted = " or ".join(dict.fromkeys(name for test in promise.tests if (name := test.partition("::")[2])))
         command += ["-m", "not gpu", "-k", wanted or "test", "-p", "endurance.longest"]
         # Only the first family has a place for what a test tells of itself.
-        command += ["--junit-xml", str(told), "-o", "junit_family=xunit1"]
+        command += ["--junit-xml", str(junit), "-o", "junit_family=xunit1"]
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-        cases = list(ElementTree.parse(told).iter("testcase")) if told.exists() else []
+        cases = list(ElementTree.parse(junit).iter("testcase")) if junit.exists() else []
     if done.returncode:
         print(done.stdout[-6000:], file=sys.stderr)
     failed = [
@@ -152,26 +152,15 @@ def _figures(cases: Iterable[ElementTree.Element]) -> Iterator[str]:
         yield from (str(told.get("value")) for told in case.iter("property") if told.get("name") == "figure")
 
 
-def render(head: dict[str, str], ends: Sequence[Ended]) -> str:
-    facts = "\n".join(f"- {name}: {value}" for name, value in head.items())
-    rows = "\n".join(_row(one) for one in ends)
-    return f"""# Reliability
-
-Written by `python -m bench.endurance`: the long tests of what is promised, with the figure that each reached.
-
-{facts}
-
-| promise | reached | target | | took |
-|---|---|---|---|---|
-{rows}
-"""
+ABOUT = "Written by `python -m bench.endurance`: the long tests of what is promised, with the figure that each reached."
+COLUMNS = ("promise", "reached", "target", "", "took")
 
 
-def _row(one: Ended) -> str:
+def told(one: Ended) -> tuple[str, ...]:
+    """The row of a promise."""
     reached = "; ".join(one.figures) or f"{one.passed} tests pass"
     reached += f"; failed: {', '.join(one.failed)}" if one.failed else ""
-    verdict = "met" if one.met else "missed"
-    return f"| {one.promise.name} | {reached} | {one.promise.target} | {verdict} | {one.seconds:.0f} s |"
+    return (one.promise.name, reached, one.promise.target, verdict(one.met), f"{one.seconds:.0f} s")
 
 
 def main() -> int:
@@ -183,11 +172,8 @@ def main() -> int:
     for promise in PROMISES:
         if given.only.lower() in promise.name.lower():
             ends.append(run(promise))
-            print(_row(ends[-1]), file=sys.stderr, flush=True)
-    text = render(head, ends)
-    print(text)
-    if not given.no_write:
-        write_part(text)
+            print(row(told(ends[-1])), file=sys.stderr, flush=True)
+    tell(part("Reliability", ABOUT, head, COLUMNS, map(told, ends)), not given.no_write)
     return 0 if all(one.met for one in ends) else 1
 
 

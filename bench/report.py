@@ -7,6 +7,7 @@ from statistics import median
 from bench import flops
 from bench.machine import Limits
 from bench.race import Lap
+from bench.results import facts, row, verdict
 from bench.workload import Case
 
 MB = 1 << 20
@@ -114,20 +115,18 @@ def spread(lap: Lap) -> str:
 
 
 def _row(n: Line) -> str:
-    verdict = "met" if n.met else "missed"
-    return f"| {n.what} | {n.ours} | {n.peer} | {n.ratio:.1f}x | {n.target:g}x | {verdict} | {n.note} |"
+    return row((n.what, n.ours, n.peer, f"{n.ratio:.1f}x", f"{n.target:g}x", verdict(n.met), n.note))
 
 
 def render(head: Mapping[str, str], limits: Limits, lines: Sequence[Line], rounds: int) -> str:
     """The whole file as Markdown."""
-    facts = "\n".join(f"- {name}: {value}" for name, value in head.items())
     table = "\n".join(map(_row, lines))
     missed = "\n".join(f"- **{n.what}**, {n.ratio:.1f}x of {n.target:g}x: {n.reason}." for n in lines if not n.met)
     return f"""# Results
 
 Written by `python -m bench`; how it is measured stands in README.md beside this file.
 
-{facts}
+{facts(head)}
 - Rounds: {rounds}, each side one optimizer step per round, after one step to warm up
 - Limits of one thread: {limits.pass_gflops:.0f} GFLOP/s in the matrix products of a training pass, \
 {limits.decode_gflops:.0f} in those of a decoding step, {limits.copy_gb_s:.1f} GB/s of memory copied

@@ -5,59 +5,19 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from bench import machine
-from bench.results import write_part
-from bench.served import Served, served
+from bench.results import FOUND, Line, cells, part, tell
+from bench.served import Memory, Served, served
+from bench.sides import medians
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENT = ROOT / ".venv-clients" / "tinker-0.38.0" / "bin" / "python"
 LARGE_STEP = {"sequence_length": 511, "count": 64}
 """About 32,700 tokens in one training step."""
-MEMORY_EVERY_S = 5.0
-SHARE_TARGET, OVERHEAD_TARGET, PUBLISH_TARGET_MS, GROWTH_TARGET = 0.8, 0.05, 50.0, 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One row of the table."""
-
-    what: str
-    found: str
-    target: str
-    met: bool
-    note: str = ""
-
-
-@dataclass(slots=True)
-class Memory:
-    """What the server holds, looked at from time to time by a thread."""
-
-    server: Served
-    every_s: float = MEMORY_EVERY_S
-    seen_mb: list[float] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    def __enter__(self) -> "Memory":
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(self.every_s):
-            self.seen_mb.append(self.server.memory_mb())
-
-    _thread: threading.Thread = field(init=False)
+SHARE_TARGET, OVERHEAD_TARGET, PUBLISH_TARGET_MS = 0.8, 0.05, 50.0
 
 
 def client_environment(server: Served) -> dict[str, str]:
@@ -81,9 +41,6 @@ def load_lines(server: Served, minutes: float) -> list[Line]:
     """Many clients at once: errors, lost requests, and whether memory grows once all of them are there."""
     with Memory(server) as memory:
         found = asked(server, "load", seconds=60 * minutes)
-    seen = memory.seen_mb[len(memory.seen_mb) // 4 :]
-    third = max(1, len(seen) // 3)
-    early, late = median(seen[:third]), median(seen[-third:])
     counts, took = found["counts"], found["seconds"]
     rates = (
         f"{counts['sampled tokens'] / took:,.0f} sampled and {counts['trained tokens'] / took:,.0f} trained tokens/s"
@@ -99,13 +56,7 @@ def load_lines(server: Served, minutes: float) -> list[Line]:
             not found["num_errors"],
             "; ".join([rates, waits, *found["errors"][:2]]),
         ),
-        Line(
-            "Memory under that load",
-            f"{early:.0f} MB early, {late:.0f} MB late",
-            f"grows by less than {GROWTH_TARGET:.0%}",
-            late < (1 + GROWTH_TARGET) * early,
-            "HTTP and engine process together, medians of the second and the last quarter",
-        ),
+        memory.line("Memory under that load", "HTTP and engine process together"),
     ]
 
 
@@ -137,11 +88,7 @@ def overhead_line(server: Served, rounds: int) -> Line:
     settings = json.dumps(LARGE_STEP)
     outside = [str(CLIENT), str(ROOT / "bench" / "serve_clients.py"), "large_steps", settings]
     inside = [sys.executable, "-m", "bench.serve_inside", settings]
-    sides = [side_of(command, client_environment(server)) for command in (outside, inside)]
-    laps = [[turn_of(side) for side in sides] for _ in range(rounds)]
-    for side in sides:
-        side.communicate("end\n")
-    http, direct = (median(seconds) for seconds in zip(*laps, strict=True))
+    http, direct = medians((outside, inside), client_environment(server), rounds)
     overhead = http / direct - 1
     tokens = LARGE_STEP["sequence_length"] * LARGE_STEP["count"]
     return Line(
@@ -153,41 +100,9 @@ def overhead_line(server: Served, rounds: int) -> Line:
     )
 
 
-def side_of(command: Sequence[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
-    """A process that steps when it is told to, once it is ready."""
-    side = subprocess.Popen(
-        command, env=environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert side.stdout is not None
-    if side.stdout.readline().strip() != "ready":
-        raise SystemExit(f"{command[1]} did not start")
-    return side
-
-
-def turn_of(side: "subprocess.Popen[str]") -> float:
-    assert side.stdin is not None and side.stdout is not None
-    side.stdin.write("go\n")
-    side.stdin.flush()
-    return float(side.stdout.readline())
-
-
-def render(head: dict[str, str], lines: Sequence[Line]) -> str:
-    """The whole file as Markdown."""
-    facts = "\n".join(f"- {name}: {value}" for name, value in head.items())
-    rows = "\n".join(
-        f"| {n.what} | {n.found} | {n.target} | {'met' if n.met else 'missed'} | {n.note} |" for n in lines
-    )
-    return f"""# Serving
-
+ABOUT = """\
 Written by `python -m bench.serve`: the embedded model behind `tunesmith serve`, driven by the Tinker SDK over HTTP. The
-clients run on the same machine and take their share of it.
-
-{facts}
-
-| what | found | target | | beside it |
-|---|---|---|---|---|
-{rows}
-"""
+clients run on the same machine and take their share of it."""
 
 
 def main() -> None:
@@ -206,10 +121,7 @@ def main() -> None:
             publish_line(server, 2 * given.rounds),
             *load_lines(server, given.minutes),
         ]
-    text = render(head, lines)
-    print(text)
-    if not given.no_write:
-        write_part(text)
+    tell(part("Serving", ABOUT, head, FOUND, map(cells, lines)), not given.no_write)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,25 @@
-"""A `tunesmith serve` for the benchmark: a process group in a folder of its own, and how much memory it holds."""
+"""A `tunesmith serve` for the benchmarks: a process group in a folder of its own, and how much memory it holds."""
 
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from urllib.request import urlopen
 
+from bench.results import Line
+
 START_S = 60.0
 MB = 1 << 20
+MEMORY_EVERY_S, GROWTH_TARGET = 5.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,43 @@ def _own_bytes(pid: int) -> int:
         return 0
     found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
     return int(found[1]) * 1024 if found else 0
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a server holds, looked at from time to time by a thread."""
+
+    server: Served
+    every_s: float = MEMORY_EVERY_S
+    seen_mb: list[float] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread = field(init=False)
+
+    def __enter__(self) -> "Memory":
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self.every_s):
+            self.seen_mb.append(self.server.memory_mb())
+
+    def line(self, what: str, of: str) -> Line:
+        """Whether it grew once everybody was there."""
+        seen = self.seen_mb[len(self.seen_mb) // 4 :]
+        third = max(1, len(seen) // 3)
+        early, late = median(seen[:third]), median(seen[-third:])
+        return Line(
+            what,
+            f"{early:.0f} MB early, {late:.0f} MB late",
+            f"grows by less than {GROWTH_TARGET:.0%}",
+            late < (1 + GROWTH_TARGET) * early,
+            f"{of}, medians of the second and the last quarter",
+        )
 
 
 @contextmanager

@@ -11,20 +11,18 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 from urllib.request import Request, urlopen
 
 from bench import machine, workload
 from bench.fuzz import fuzz
-from bench.results import write_part
-from bench.serve import Line, Memory, side_of, turn_of
-from bench.served import Served, served
+from bench.results import FOUND, Line, cells, part, tell
+from bench.served import Memory, Served, served
+from bench.sides import medians
 
 ROOT = Path(__file__).resolve().parents[1]
-CLIENTS, P99_TARGET_MS, GROWTH_TARGET = 200, 250.0, 0.1
+CLIENTS, P99_TARGET_MS = 200, 250.0
 STREAMS, EACH, SHARE_TARGET = 32, 4, 0.9
 PROMPT, TOKENS = [11, 12, 13, 14, 15, 16], 160
 STREAMED = "bench/streamed"
@@ -85,9 +83,6 @@ def load_lines(server: Served, minutes: float) -> list[Line]:
     trained = step_of(server, job) - first
     state = ask(server, "GET", f"/api/v1/jobs/{job}")["state"]
     stop(server, job)
-    seen = memory.seen_mb[len(memory.seen_mb) // 4 :]
-    third = max(1, len(seen) // 3)
-    early, late = median(seen[:third]), median(seen[-third:])
     statuses = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found["statuses"].items()))
     what = f"{CLIENTS} clients for {minutes:g} minutes while a job trains"
     rate = f"{found['requests'] / (60 * minutes):,.0f} requests/s"
@@ -116,13 +111,7 @@ def load_lines(server: Served, minutes: float) -> list[Line]:
             lasted,
             "" if lasted else "clients had the machine to themselves for a part of their time",
         ),
-        Line(
-            "Memory meanwhile",
-            f"{early:.0f} MB early, {late:.0f} MB late",
-            f"grows by less than {GROWTH_TARGET:.0%}",
-            late < (1 + GROWTH_TARGET) * early,
-            "all processes of the server, medians of the second and the last quarter",
-        ),
+        memory.line("Memory meanwhile", "all processes of the server"),
     ]
 
 
@@ -136,11 +125,7 @@ def stream_line(server: Served, rounds: int) -> Line:
     settings = json.dumps({"asked": asked, "folder": str(model), "count": STREAMS, "each": EACH})
     outside = [sys.executable, str(ROOT / "bench" / "soak_clients.py"), "streams", settings]
     inside = [sys.executable, "-m", "bench.soak_inside", settings]
-    sides = [side_of(command, environment(server)) for command in (outside, inside)]
-    laps = [[turn_of(side) for side in sides] for _ in range(rounds)]
-    for side in sides:
-        side.communicate("end\n")
-    streamed, bare = (median(rates) for rates in zip(*laps, strict=True))
+    streamed, bare = medians((outside, inside), environment(server), rounds)
     return Line(
         f"{STREAMS} streams of completions at once",
         f"{streamed:,.0f} tokens/s, {streamed / bare:.0%} of the bare engine's {bare:,.0f}",
@@ -164,22 +149,9 @@ def fuzz_line(server: Served, examples: int) -> Line:
     )
 
 
-def render(head: dict[str, str], lines: Sequence[Line]) -> str:
-    facts = "\n".join(f"- {name}: {value}" for name, value in head.items())
-    rows = "\n".join(
-        f"| {n.what} | {n.found} | {n.target} | {'met' if n.met else 'missed'} | {n.note} |" for n in lines
-    )
-    return f"""# Endurance
-
+ABOUT = """\
 Written by `python -m bench.soak`: `tunesmith serve` with everything asked of it at once. Each client asks something
-about once a second; clients, server, engine and the training job share one machine.
-
-{facts}
-
-| what | found | target | | beside it |
-|---|---|---|---|---|
-{rows}
-"""
+about once a second; clients, server, engine and the training job share one machine."""
 
 
 def main() -> int:
@@ -190,19 +162,16 @@ def main() -> int:
     parser.add_argument("--no-write", action="store_true", help="print the table, write nothing")
     given = parser.parse_args()
     head, lines = machine.describe(), list[Line]()
-    for part in (
+    for measure in (
         lambda server: [stream_line(server, given.rounds)],
         lambda server: load_lines(server, given.minutes),
         lambda server: [fuzz_line(server, given.examples)],
     ):
         # A server for each, so that none inherits what another left behind.
         with served() as server:
-            lines += part(server)
+            lines += measure(server)
         print(*(f"{line.what}: {line.found}" for line in lines[-4:]), sep="\n", file=sys.stderr)
-    text = render(head, lines)
-    print(text)
-    if not given.no_write:
-        write_part(text)
+    tell(part("Endurance", ABOUT, head, FOUND, map(cells, lines)), not given.no_write)
     return 0 if all(line.met for line in lines) else 1
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import httpx2
 
+from bench.sides import stream_turns
+
 URL, HEADERS = os.environ["TUNESMITH_URL"], {"x-api-key": os.environ["TUNESMITH_API_KEY"]}
 ROW = b'{"messages": [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}]}\n'
 PAUSE_S = (0.5, 1.5)
@@ -122,22 +124,14 @@ def _share(values: list[float], share: float) -> float:
 
 
 async def streams(asked: dict[str, Any], count: int, each: int, **_: Any) -> None:
-    """So many streams, each of which reads several completions one after the other; tokens per second in every round.
-
-    A line is read from standard input before each round, as its turn.
-    """
+    """So many streams, each of which reads several completions one after the other."""
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx2.AsyncClient(base_url=URL, headers=HEADERS, timeout=300, limits=limits) as client:
 
-        async def one(first_seed: int) -> int:
-            return sum([await _completion(client, {**asked, "seed": first_seed + number}) for number in range(each)])
+        async def one(stream: int) -> int:
+            return sum([await _completion(client, {**asked, "seed": each * stream + n}) for n in range(each)])
 
-        await asyncio.gather(*(one(each * stream) for stream in range(count)))
-        print("ready", flush=True)
-        while sys.stdin.readline().strip() == "go":
-            began = time.perf_counter()
-            tokens = sum(await asyncio.gather(*(one(each * stream) for stream in range(count))))
-            print(tokens / (time.perf_counter() - began), flush=True)
+        await stream_turns(one, count)
 
 
 async def _completion(client: httpx2.AsyncClient, asked: dict[str, Any]) -> int:

@@ -3,32 +3,25 @@
 import asyncio
 import json
 import sys
-import time
 
 import numpy as np
 
+from bench.sides import stream_turns
 from tunesmith.core.ports import Sampler
 from tunesmith.core.types import Ints, SamplingParams
 from tunesmith.services.serve_local import open_tuned
 
 
 async def main(sampler: Sampler, prompt: Ints, max_tokens: int, count: int, each: int) -> None:
-    """A line is read from standard input before each round, as its turn."""
-
-    async def one(first_seed: int) -> int:
+    async def one(stream: int) -> int:
         tokens = 0
         for number in range(each):
-            params = SamplingParams(max_tokens=max_tokens, temperature=1.0, seed=first_seed + number)
+            params = SamplingParams(max_tokens=max_tokens, temperature=1.0, seed=each * stream + number)
             [completion] = await sampler.sample(prompt, params, 1)
             tokens += len(completion.tokens)
         return tokens
 
-    await asyncio.gather(*(one(each * stream) for stream in range(count)))
-    print("ready", flush=True)
-    while sys.stdin.readline().strip() == "go":
-        began = time.perf_counter()
-        tokens = sum(await asyncio.gather(*(one(each * stream) for stream in range(count))))
-        print(tokens / (time.perf_counter() - began), flush=True)
+    await stream_turns(one, count)
 
 
 if __name__ == "__main__":

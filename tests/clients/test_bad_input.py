@@ -109,6 +109,12 @@ def test_impossible_amounts_are_refused(wire: Wire, ground: Ground, amount: dict
     assert next(iter(amount)) in refused(wire, wire.post("asample", body))
 
 
+def test_the_number_of_an_earlier_request_opens_no_way_around_the_checks(wire: Wire, ground: Ground):
+    body = nonsense.bodies(ground)["asample"] | {"seq_id": 350}
+    examined(wire, wire.post("asample", body))
+    assert "num_samples" in refused(wire, wire.post("asample", body | {"num_samples": 10**9}))
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from endurance.conftest import Report
 from endurance.house import House
+from jobs_service.workplace import WAIT_S
 
 pytestmark = pytest.mark.thorough
 STOP_S, AT_ONCE_S = 30.0, 5.0
@@ -20,22 +21,22 @@ def test_a_stop_ends_streams_and_queues_jobs(houses: Callable[..., House], repor
     house.upload("sft", 20)
     job = house.create("sft", epochs=10)
     house.until(lambda: house.at_work(job, 2))
-    ended = threading.Event()
+    begun, ended = threading.Event(), threading.Event()
 
     def follow() -> None:
         url = f"{house.server.base_url}/api/v1/jobs/{job.id}/events?follow=true"
         with httpx2.stream("GET", url, headers={"x-api-key": house.key}, timeout=120) as answer:
             for _ in answer.iter_lines():
-                pass
+                begun.set()
         ended.set()
 
     thread = threading.Thread(target=follow)
     thread.start()
-    time.sleep(1)
+    assert begun.wait(WAIT_S), "no event arrived"
     began = time.monotonic()
     assert house.server.stop() == 0
     took = time.monotonic() - began
-    assert ended.wait(5), "its stream was cut off or left open"
+    assert ended.wait(WAIT_S), "its stream was cut off or left open"
     thread.join()
     assert took < STOP_S
     found = house.place.jobs.get(job.owner, job.id)

@@ -20,7 +20,7 @@ from tunesmith.services.errands import Errands
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.gateway.book import Books
 from tunesmith.services.gateway.rollouts import Rollouts
-from tunesmith.services.jobs.job import EVALUATION
+from tunesmith.services.jobs.job_kinds import EVALUATION
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers

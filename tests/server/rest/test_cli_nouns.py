@@ -17,6 +17,7 @@ from tunesmith.core.errors import Denied
 def test_datasets(shell, files, tmp_path):
     done = shell("datasets", "upload", str(files / "rft.jsonl"), "--kind", "rft", "--name", "mine")
     assert done.out == "mine\n"
+    assert "next: tunesmith rft create --dataset mine --evaluator last_number --follow" in done.err
     assert shell("datasets", "get", "min", "--json").json["state"] == "READY"
     assert "rows" in shell("datasets", "get", "@latest").out
     assert "mine" in shell("datasets", "list").out

@@ -180,10 +180,10 @@ class Samplers:
             UserError: more than the context holds, ids out of the vocabulary, too many samples.
         """
         live = self.find(owner, sampler_id)
+        _check(prompt, params, n, live)
         request_id = f"{sampler_id}:{seq}"
         if request_id in self.futures:
             return request_id
-        _check(prompt, params, n, live)
         future = self.futures.open(request_id, owner)
         work = self._answer(live, request_id, prompt, params, n, scoring)
         task = self._running[request_id] = asyncio.create_task(self._run(future, work, sparse_targets))
