@@ -125,13 +125,13 @@ def _put(client: Client, path: str, file: Path, headers: Mapping[str, str], quer
                     raise
                 broke = True
                 say(f"{file.name}: {e.problem}; sending it again in {pause:g} s")
-            except Conflict:
-                # Of an earlier try: its answer was lost, or the server has not noticed yet that it broke.
+            except (Conflict, NotFound):
+                # Of an earlier try: its answer was lost, or the server noticed only now that it broke.
                 there = _found(client, path) if broke else None
-                if there is None:
-                    raise
-                if there["state"] not in ("UPLOADING", "FAILED"):
+                if there is not None and there["state"] not in ("UPLOADING", "FAILED"):
                     return there
+                if not broke:
+                    raise
         time.sleep(pause)
     with _Shown(file) as data:
         return client.send("PUT", path, data, headers, query)
