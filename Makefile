@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Neighbours stay together, so that what a module or a room starts once is not started in both processes.
+AT_ONCE = -n 2 --dist worksteal
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test check lint slow web bench bench-gpu bench-serve soak embedded-model migration wire clean
@@ -11,7 +13,7 @@ demo: $(VENV)/run.stamp        ## install, then the main job: reinforcement fine
 	$(BIN)/tunesmith demo
 
 test: $(VENV)/dev.stamp        ## every test but those that take minutes
-	$(BIN)/pytest -m "not slow and not gpu" -n 2
+	$(BIN)/pytest -m "not slow and not gpu" $(AT_ONCE)
 
 clients: $(BIN)/python         ## the clients that some tests drive, in environments of their own; without them those are skipped
 	$(BIN)/python scripts/client_environments.py
@@ -24,7 +26,7 @@ method-matrix: $(VENV)/dev.stamp clients ## docs/method_matrix.md anew, from wha
 	$(BIN)/pytest tests/clients/test_method_matrix.py --write-matrix
 
 slow: $(VENV)/dev.stamp        ## the tests that take minutes
-	$(BIN)/pytest -m "slow and not gpu" -n 2
+	$(BIN)/pytest -m "slow and not gpu" $(AT_ONCE)
 
 lint: $(VENV)/dev.stamp        ## format, lint, types, import contracts
 	$(BIN)/ruff format --check src tests scripts bench examples
@@ -33,7 +35,7 @@ lint: $(VENV)/dev.stamp        ## format, lint, types, import contracts
 	$(BIN)/lint-imports
 
 check: lint                    ## in under two minutes, what must pass before a commit
-	$(BIN)/pytest -m "not thorough and not slow and not gpu" -n 2
+	$(BIN)/pytest -m "not thorough and not slow and not gpu" $(AT_ONCE)
 
 bench: $(VENV)/bench.stamp     ## against TRL on this machine; writes bench/RESULTS.md
 	$(BIN)/python -m bench

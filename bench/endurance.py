@@ -51,10 +51,17 @@ PROMISES = (
         ("endurance/test_killed_under_clients.py",),
         9,
     ),
+    Promise(
+        "Restarts with a long past",
+        "1,000 jobs, 10,000 events, 1,000 sessions: ready within 5 s",
+        ("endurance/test_restarts.py",),
+        2,
+    ),
     Promise("Frozen workers", "50 wake too late: no write of theirs counts", ("endurance/test_frozen_workers.py",), 4),
     Promise(
         "A locked or absent database",
-        "locked for 30 s: 503 with Retry-After within 6 s, no 500, recovers; the disk full, PostgreSQL restarted",
+        "locked for 30 s: 503 with Retry-After within 6 s, no 500, recovers; the disk full, PostgreSQL restarted;"
+        " readiness false within 5 s, true again, alive all along",
         ("server/test_database_away.py",),
         2,
     ),
@@ -88,8 +95,8 @@ PROMISES = (
     ),
     Promise(
         "Serving",
-        "an engine killed under a stream: an error as the last piece, the next is served; 100 loads under"
-        " requests, no reply of two versions",
+        "an engine killed under a stream: an error as the last piece, not ready until another is there, the next is"
+        " served; 100 loads under requests, no reply of two versions",
         ("server/test_faults.py", "endurance/test_hot_loads.py"),
         3,
     ),

@@ -75,6 +75,8 @@ def _kind(schema: Schema) -> str:
         return " or ".join(_kind(one) for one in schema["anyOf"])
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
+    if "prefixItems" in schema:
+        return f"list of {', '.join(_kind(one) for one in schema['prefixItems'])}"
     if schema.get("type") == "array":
         return f"list of {_kind(schema['items'])}"
     bounds = [

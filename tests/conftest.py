@@ -7,24 +7,25 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from databases import Postgres, running_postgres
-
-from tunesmith.services.store import file_url
+from databases import Postgres, files_from, running_postgres
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell that starts the tests in the background has interrupts ignored, and so would every job the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-THOROUGH = ("clients", "crash", "docs", "jobs", "learns", "real")
+THOROUGH = ("clients", "crash", "docs", "evaluators", "jobs", "learns", "real", "sessions")
 """Rooms whose tests run whole jobs: part of ``make test``, left out of ``make check``."""
+SERVERS = {"server", "trainer", "guarded"}
+"""Fixtures that start ``tunesmith serve``: what asks for one is thorough in every room."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of thorough rooms."""
+    """Mark the tests of thorough rooms, and those that need a server's process."""
     here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).parts[0] in THOROUGH:
+        asked = SERVERS & set(getattr(item, "fixturenames", ()))
+        if asked or item.path.relative_to(here).parts[0] in THOROUGH:
             item.add_marker(pytest.mark.thorough)
 
 
@@ -49,11 +50,16 @@ def lasting_postgres() -> Iterator[Postgres]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def database_files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
+    return files_from(tmp_path_factory.mktemp("database"))
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)])
 def database(request: pytest.FixtureRequest) -> Iterator[Callable[[Path], str]]:
     """``database(data_dir)``: the URL of an empty database. What uses it is tested on either kind."""
     if request.param == "sqlite":
-        yield file_url
+        yield request.getfixturevalue("database_files")
         return
     server: Postgres = request.getfixturevalue("lasting_postgres")
     with ExitStack() as copies:

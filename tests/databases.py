@@ -1,4 +1,4 @@
-"""A PostgreSQL that the tests start themselves, and databases in it that are at the tables of this release."""
+"""Empty databases at the tables of this release: files, and those of a PostgreSQL that the tests start themselves."""
 
 import os
 import pwd
@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,24 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from tunesmith.services.store import open_engine, open_store
+from tunesmith.services.store import FILE_NAME, file_url, open_engine, open_store
 
 PG_CTL = shutil.which("pg_ctl") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")), None)
 """Debian keeps it off the PATH."""
 TEMPLATE = "as_released"
+
+
+def files_from(folder: Path) -> Callable[[Path], str]:
+    """``database(data_dir)``: the URL of a file there. Revisions run once, in ``folder``; from then on it is copied."""
+    open_store(file_url(folder)).close()
+
+    def database(data_dir: Path) -> str:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        if not (file := data_dir / FILE_NAME).exists():
+            shutil.copyfile(folder / FILE_NAME, file)
+        return file_url(data_dir)
+
+    return database
 
 
 @dataclass(slots=True)

@@ -152,6 +152,7 @@ def test_stdout_is_the_card_alone(root, shell):
     assert "step" in err
 
 
+@pytest.mark.thorough
 def test_ctrl_c_during_a_run(root):
     """Exit code 130, how to resume, and the same bits as a run that nobody stopped."""
     file = spec_file(root, "rft", epochs=8)

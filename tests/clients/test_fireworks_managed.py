@@ -20,7 +20,6 @@ ABSENT = {
     "batch_inference_jobs": "no batches of inference run here: send the requests",
     "deployment_shape_versions": "one machine has no shapes to choose from",
     "deployment_shapes": "one machine has no shapes to choose from",
-    "messages": "no inference in Anthropic's format here",
     "reinforcement_fine_tuning_steps.execute": "steps are taken over the Training SDK's own wire",
 }
 """What does not work, or belongs elsewhere, by resource or method, and why."""

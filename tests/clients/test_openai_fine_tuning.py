@@ -21,6 +21,13 @@ def test_a_file_comes_back_as_it_was(found):
     assert found["gone"]["kind"] == "NotFoundError"
 
 
+def test_a_file_in_parts_is_a_file(found):
+    upload, part = found["in_parts"]["upload"], found["in_parts"]["part"]
+    assert (upload["status"], upload["object"], upload["file"]["filename"]) == ("completed", "upload", "many.jsonl")
+    assert found["in_parts"]["same"] and upload["bytes"] == upload["file"]["bytes"] > 3000
+    assert (part["object"], found["in_parts"]["cancelled"]["status"]) == ("upload.part", "cancelled")
+
+
 def test_a_job_reaches_its_end(found):
     job, ended = found["job"], found["ended"]
     assert job["status"] in ("validating_files", "queued")

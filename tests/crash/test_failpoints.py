@@ -35,10 +35,11 @@ def deaths(zygote: Zygote, spec: dict[str, Any], run: Path, every: int) -> Itera
 @pytest.mark.parametrize(
     ("name", "every"),
     [
-        ("rft", 1),
+        ("rft", 3),
         ("sft", 3),
         ("dpo", 3),
         ("rft, stopped early", 8),
+        pytest.param("rft", 1, marks=pytest.mark.slow),
         pytest.param("sft", 1, marks=pytest.mark.slow),
         pytest.param("dpo", 1, marks=pytest.mark.slow),
         pytest.param("rft, stopped early", 1, marks=pytest.mark.slow),

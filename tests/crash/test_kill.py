@@ -13,14 +13,14 @@ from zygote import Ended, Zygote
 from tunesmith.services.run_folder import RunFolder
 
 JOBS: dict[str, tuple[str, dict[str, Any], int]] = {
-    "rft": ("rft", {}, 12),
-    "rft, all weights": ("rft", {"lora_rank": 0, "rl_loss_method": "dapo", "save_every": 2}, 8),
-    "rft, a user's grader": ("rft", {"evaluator": "grader.py::grade"}, 3),
+    "rft": ("rft", {}, 6),
+    "rft, all weights": ("rft", {"lora_rank": 0, "rl_loss_method": "dapo", "save_every": 2}, 4),
+    "rft, a user's grader": ("rft", {"evaluator": "grader.py::grade"}, 2),
     "rft, stopped early": ("rft", {"evaluator": "repetition", "epochs": 2}, 2),
-    "sft": ("sft", {"eval_every": 1}, 13),
-    "sft, all weights": ("sft", {"lora_rank": 0, "save_every": 2, "epochs": 2}, 12),
-    "dpo": ("dpo", {"eval_every": 1, "epochs": 2}, 13),
-    "dpo, all weights": ("dpo", {"lora_rank": 0, "save_every": 3}, 12),
+    "sft": ("sft", {"eval_every": 1}, 6),
+    "sft, all weights": ("sft", {"lora_rank": 0, "save_every": 2, "epochs": 2}, 6),
+    "dpo": ("dpo", {"eval_every": 1, "epochs": 2}, 6),
+    "dpo, all weights": ("dpo", {"lora_rank": 0, "save_every": 3}, 6),
 }
 """Name -> (kind, settings, kills in the fast suite)."""
 
@@ -55,7 +55,7 @@ def kill_and_resume(zygote: Zygote, spec: dict[str, Any], run: Path, length_s: f
 
 
 @pytest.mark.parametrize("name", JOBS)
-@pytest.mark.parametrize("times", [1, pytest.param(8, marks=pytest.mark.slow)], ids=["few", "many"])
+@pytest.mark.parametrize("times", [1, pytest.param(16, marks=pytest.mark.slow)], ids=["few", "many"])
 def test_a_killed_job_resumes_to_the_same_bytes(
     name: str, times: int, zygote: Zygote, undisturbed: Any, jobs_folder: Path, run_folder: Path
 ) -> None:

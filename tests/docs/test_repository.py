@@ -66,7 +66,7 @@ def test_the_shell_lines_of_the_readme_do_what_make_does() -> None:
     [plain] = [block for block in blocks(section(README, "Two commands"), "") if block.startswith("python3")]
     for target, line in zip(("demo", "test"), plain.splitlines(), strict=True):
         recipe = re.search(rf"^{target}:.*\n\t\$\(BIN\)/(.*)$", makefile, re.MULTILINE)
-        assert recipe and f".venv/bin/{recipe[1].removesuffix(' -n 2')}" in line
+        assert recipe and f".venv/bin/{recipe[1].removesuffix(' $(AT_ONCE)')}" in line
         assert f"make {target}\n" in README
 
 

@@ -1,6 +1,6 @@
 """A server that starts without imports: a process has them already, and forks for every start.
 
-``WarmServer`` is the test's end. Run as a script, this file is that process: one JSON request per line on stdin, the
+``WarmServer`` is the test's end. Run as a module, this file is that process: one JSON request per line on stdin, the
 process id of what it started per line on stdout.
 """
 
@@ -47,7 +47,12 @@ class WarmServer(RunningServer):
     def __init__(self, data_dir: Path, *flags: str) -> None:
         super().__init__(data_dir, *flags)
         self._warm = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+            [sys.executable, "-m", "endurance.warm"],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
 
     def _spawn(self, words: list[str], environment: dict[str, str]) -> Any:

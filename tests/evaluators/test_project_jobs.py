@@ -1,11 +1,9 @@
 """Whole jobs that train with eval-protocol projects: they learn, repeat to the bit, and survive a kill."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,15 @@ PROJECTS = {
 SUMS = [(a, b) for a in range(14, 20) for b in range(25, 50) if a % 10 + b % 10 > 9]
 FEW: dict[str, Any] = {"count": 16, "chunk_size": 5, "response_candidates_count": 4, "eval_auto_carveout": False}
 """Four steps of twenty rollouts or fewer."""
+ONE_STEP: dict[str, Any] = {"count": 16, "chunk_size": 16, "learning_rate": 1e-5}
+DIES_AFTER_A_STEP = """
+import json, os, signal, sys
+from tunesmith.services import worker
+from tunesmith.services.keeping import Watcher
+from tunesmith.spec import build_spec
+dies = Watcher(stepped=lambda report: report.step and os.kill(os.getpid(), signal.SIGKILL))
+worker.start(build_spec(json.loads(sys.argv[1]), "rft"), dies)
+"""
 Settings = Callable[..., dict[str, Any]]
 
 
@@ -99,14 +106,14 @@ def test_many_turns_are_one_segment_with_a_gap_of_0(settings: Settings):
 
 
 def test_a_rewritten_history_is_counted(settings: Settings):
-    run = done(settings("rewrites", chunk_size=100, learning_rate=1e-5))
+    run = done(settings("rewrites", **ONE_STEP))
     metrics = run.metrics()[1]
     assert metrics["rollout/rewrites"] == metrics["rollout/rollouts"] and metrics["gap/max"] == 0.0
     assert len(run.read_rollouts("step", 1)[0]["segment_lengths"]) == 2
 
 
 def test_a_group_is_scored_in_one_call(settings: Settings):
-    run = done(settings("group", chunk_size=100, learning_rate=1e-5))
+    run = done(settings("group", **ONE_STEP))
     rows = run.read_rollouts("step", 1)
     rewards: dict[str, list[float]] = {}
     for row in rows:
@@ -115,26 +122,14 @@ def test_a_group_is_scored_in_one_call(settings: Settings):
     assert {len(group) for group in rewards.values()} == {8}
 
 
-def test_the_same_bits_again_whatever_the_concurrency(settings: Settings):
-    found = []
-    for name, most in (("a", 96), ("b", 5)):
-        spec = settings("turns", name, **FEW, max_concurrent_rollouts=most)
-        found.append(fingerprint(done(spec).path))
-    changed = {f for f in found[0] if found[0][f] != found[1][f]}
+def test_the_same_bits_whatever_the_concurrency_and_after_a_kill(settings: Settings):
+    whole = fingerprint(done(settings("turns", "whole", **FEW, max_concurrent_rollouts=96)).path)
+    few_at_once = fingerprint(done(settings("turns", "few", **FEW, max_concurrent_rollouts=5)).path)
+    changed = {f for f in whole if whole[f] != few_at_once[f]}
     assert changed == set()
-
-
-def test_a_killed_job_ends_with_the_same_bits(settings: Settings):
-    whole = fingerprint(done(settings("turns", "whole", **FEW)).path)
-    spec = settings("turns", "killed", **FEW)
-    path = Path(spec["output_dir"])
-    program = "import sys, json; from tunesmith.services import worker; from tunesmith.spec import build_spec; "
-    program += "worker.start(build_spec(json.loads(sys.argv[1]), 'rft'))"
-    child = subprocess.Popen([sys.executable, "-c", program, json.dumps(spec)], start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not (path / "checkpoints" / "step-000001").is_dir() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
-    assert RunFolder(path).state().state == "RUNNING"
-    assert fingerprint(worker.resume(RunFolder(path)).path) == whole
+    spec = settings("turns", "killed", **FEW, max_concurrent_rollouts=96)
+    child = subprocess.run([sys.executable, "-c", DIES_AFTER_A_STEP, json.dumps(spec)], check=False)
+    assert child.returncode == -signal.SIGKILL
+    run = RunFolder(Path(spec["output_dir"]))
+    assert (run.state().state, run.state().step) == ("RUNNING", 1)
+    assert fingerprint(worker.resume(run).path) == whole

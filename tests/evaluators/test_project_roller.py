@@ -1,6 +1,7 @@
 """Projects in their sandbox: scores, labelled failures, and processes that are lost without loss to other attempts."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from evaluators.projects import written
 
 from tunesmith.core.types import Completion, Prompt, SamplingParams
 from tunesmith.grading.projects.manifest import Entry, Project, Traits
+from tunesmith.grading.sandbox import level
 from tunesmith.models.chat import load_renderer
 from tunesmith.services.names import embedded_model
 from tunesmith.services.outside import Outside
@@ -19,6 +21,13 @@ from tunesmith.spec import RftSpec
 GRADER = """
 import asyncio, os, time
 calls = []
+
+def readable(path):
+    try:
+        os.listdir(path) if os.path.isdir(path) else open(path).close()
+        return True
+    except OSError:
+        return False
 
 async def grade(completion, row):
     calls.append(completion)
@@ -40,7 +49,7 @@ async def grade(completion, row):
     if kind == "exit":
         os._exit(7)
     if kind == "files":
-        return {"reward": 1.0, "reason": str([os.path.exists(p) for p in row["paths"]])}
+        return {"reward": 1.0, "reason": str([readable(p) for p in row["paths"]])}
     if kind == "environment":
         return {"reward": 1.0, "reason": str(sorted(k for k in os.environ if "SECRET" in k or "TUNESMITH" in k))}
     if kind == "write":
@@ -50,6 +59,10 @@ async def grade(completion, row):
         os.write(1, b'{"id": "0", "results": []}\\n')
         return 0.5
 """
+
+
+REFUSED = ("Read-only file system", "Permission denied")
+"""To write beside the project: by mounts, or by rights over files where the level has none."""
 
 
 class Fixed:
@@ -91,7 +104,9 @@ def test_values_and_failures(tmp_path):
     assert raised.error.startswith("error: ") and "no such thing" in raised.error and "grader.py" in raised.error
     assert nothing.error.startswith("bad_value") and nan.error.startswith("bad_value")
     assert chatter.score.reward == 0.5
-    assert write.error.startswith("error: ") and "Read-only" in write.error
+    if level() != "limits" or os.geteuid() == 0:
+        assert write.error.startswith("error: ") and any(refused in write.error for refused in REFUSED)
+        assert not (tmp_path / "source" / "here.txt").exists()
 
 
 def test_what_it_sees(tmp_path):
@@ -99,7 +114,8 @@ def test_what_it_sees(tmp_path):
     secret.write_text("s")
     paths = [str(secret), str(Path.home() / ".ssh"), str(tmp_path / "source" / "grader.py")]
     files, environment = rolled(tmp_path, {"kind": "files", "paths": paths}, {"kind": "environment"})
-    assert files.score.reason == "[False, False, True]"
+    if level() != "limits":  # which keeps nothing from being read
+        assert files.score.reason == "[False, False, True]"
     assert environment.score.reason == "['MY_SECRET']"
 
 

@@ -232,6 +232,7 @@ def test_math(completion, answer, expected):
     assert reward("math", completion, {"answer": answer}, budget_s=6) == expected
 
 
+@pytest.mark.thorough
 def test_math_on_deepmath_in_a_worker(shared_data):
     rows = lines(shared_data / "rl/fireworks_cookbook/deepmath_200.jsonl")[:40]
     right = [(f"so \\boxed{{{row['ground_truth']}}}", row) for row in rows]
@@ -254,6 +255,7 @@ def test_humaneval(shared_data):
     assert rewards("unit_tests", bodies + whole + wrong) == [1.0] * 20 + [0.0] * 10
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "code",
     [

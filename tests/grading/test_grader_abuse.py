@@ -12,6 +12,7 @@ from tunesmith.grading import build_grader
 from tunesmith.grading.sandbox import SETTING
 from tunesmith.grading.sandbox.levels import trial
 
+pytestmark = pytest.mark.thorough
 ABUSES = """
 import asyncio, ctypes, json, math, os, resource, signal, subprocess, sys, threading, time
 
@@ -177,6 +178,8 @@ HARMLESS = [
     "sees_environment",
 ]
 TIMEOUT_S = 1.0
+SOON_S = 20.0
+"""Before any of the sleeps is over."""
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a grader a user of its own")
 
 
@@ -228,9 +231,9 @@ def test_an_abuse_is_a_labelled_failure_and_the_slot_is_soon_free(evaluator, do,
     assert bad.label == label, bad
     assert stats.failures == {label: 1}
     assert stats.restarts >= 1
-    assert recovery < 2
+    assert recovery < SOON_S
     if label == "timeout":
-        assert TIMEOUT_S <= took < TIMEOUT_S + 1
+        assert TIMEOUT_S <= took < SOON_S
 
 
 def test_failures_that_a_worker_survives_have_labels_and_touch_no_other_call(evaluator):

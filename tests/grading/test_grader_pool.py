@@ -19,6 +19,8 @@ from tunesmith.grading import LABELS, build_grader
 from tunesmith.grading.processes import members
 from tunesmith.grading.verdict import as_score
 
+pytestmark = pytest.mark.thorough
+
 GRADERS_FILE = """
 import asyncio
 import os

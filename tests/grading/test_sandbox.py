@@ -13,6 +13,8 @@ from tunesmith.core.errors import UserError
 from tunesmith.grading.sandbox import LEVELS, SETTING, Limits, found, launch, python_folders, run
 from tunesmith.grading.sandbox.levels import trial
 
+pytestmark = pytest.mark.thorough
+
 PYTHON = os.path.realpath(sys.executable)
 
 
@@ -102,7 +104,7 @@ def test_when_its_time_is_up_all_of_it_is_killed(level):
     began = time.monotonic()
     outcome = python(code, limits=Limits(wall_s=1), at=level)
     assert outcome.returncode == -signal.SIGKILL
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "it would have slept for 60"
 
 
 def test_output_beyond_the_cap_is_thrown_away(level):

@@ -9,7 +9,8 @@ from jobs_service.workplace import MODEL, Workplace
 
 from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.services.evaluation import run_evaluation
-from tunesmith.services.jobs.job import EVALUATION, Job, NewJob
+from tunesmith.services.jobs.job import Job, NewJob
+from tunesmith.services.jobs.job_kinds import EVALUATION
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder
@@ -47,6 +48,7 @@ def rows_of(place: Workplace, dataset: str) -> list[dict[str, Any]]:
     return [json.loads(text) for text in place.datasets.file("ann", dataset).read_text().splitlines()]
 
 
+@pytest.mark.thorough
 def test_answers_that_rows_hold_are_graded(place: Workplace, evaluations: Jobs, ended: Callable[[Job], Job]) -> None:
     place.upload("ann", "answers", "".join(line(*row) for row in ANSWERED).encode())
     job = ended(evaluations.create("ann", new("answers")))
@@ -61,6 +63,7 @@ def test_answers_that_rows_hold_are_graded(place: Workplace, evaluations: Jobs, 
     assert place.datasets.get("ann", "found").asked == {"evaluationResult": {"evaluationJobId": job.name}}
 
 
+@pytest.mark.thorough
 def test_rows_without_an_answer_say_so(place: Workplace, evaluations: Jobs, ended: Callable[[Job], Job]) -> None:
     place.upload("ann", "rft")
     job = ended(evaluations.create("ann", new("rft")))
@@ -68,6 +71,7 @@ def test_rows_without_an_answer_say_so(place: Workplace, evaluations: Jobs, ende
     assert "bad_row" in job.reason and "name a model" in job.reason
 
 
+@pytest.mark.thorough
 def test_a_killed_evaluation_of_a_model_ends_the_same(
     place: Workplace, evaluations: Jobs, ended: Callable[[Job], Job], tmp_path: Any
 ) -> None:

@@ -12,6 +12,8 @@ from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.offspring import Offspring
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[tuple[Workplace, Job]]:

@@ -1,7 +1,5 @@
 """The same on PostgreSQL, where it is installed: requests at once, claims, and a worker that is killed."""
 
-import os
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -43,8 +41,7 @@ def test_a_job_from_creation_to_deletion_with_a_killed_worker(place: Workplace) 
         place.jobs.create("ann", replace(place.new("sft"), name="mine"))
     with pytest.raises(Conflict, match="sft: is used by the job mine"):
         place.datasets.delete("ann", "sft")
-    place.look_until(lambda: place.jobs.progress("ann", job.id).step >= 2 and place.pid(job) is not None)
-    os.killpg(place.pid(job) or 0, signal.SIGKILL)
+    place.start_to_die(job, 100)
     ended = place.until_state(job, "succeeded", "failed")
     assert (ended.state, ended.starts, ended.asked) == ("succeeded", 2, {"text": "a\u00e4\U0001f600"}), place.said()
     assert [m["step"] for m in place.jobs.metrics("ann", job.id, 0)] == list(range(1, 31))

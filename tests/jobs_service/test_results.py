@@ -2,14 +2,18 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jobs_service.workplace import MODEL, Workplace
+from sqlalchemy.orm import Session
 
 from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.services.jobs.job import Job
+from tunesmith.services.jobs.lease import Lease, LeaseLost
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.tuned_models import TunedModel
 
@@ -29,7 +33,7 @@ def trained(place: Workplace, output_model: str, part: str = "adapter") -> Job:
 def publish(place: Workplace, job: Job) -> TunedModel:
     with place.store.begin() as db:
         row = db.get_one(JobRow, job.id)
-    return place.jobs.results.publish(row, place.run(job))
+    return place.jobs.results.publish(row, place.run(job), Lease(place.store, job.id, row.fence))
 
 
 def test_a_result_gets_the_name_once_and_outlives_the_job(place: Workplace) -> None:
@@ -41,6 +45,34 @@ def test_a_result_gets_the_name_once_and_outlives_the_job(place: Workplace) -> N
     place.jobs.delete("ann", job.id)
     assert not folder.exists()
     assert [p.name for p in model.folder.iterdir()] == ["adapter_config.json"]
+
+
+class LostOnTheWay(Lease):
+    """A lease that a newer worker takes while this one looks at it for the last time but one."""
+
+    def __init__(self, place: Workplace, job: Job, looks: int) -> None:
+        super().__init__(place.store, job.id, 0)
+        self.place, self.job, self.looks = place, job, looks
+
+    def write(self, change: Callable[[Session, JobRow], Any]) -> Any:
+        self.looks -= 1
+        if self.looks < 0:
+            with self.place.store.begin() as db:
+                db.get_one(JobRow, self.job.id).fence += 1
+        return super().write(change)
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+def test_a_worker_that_lost_its_job_in_the_last_moment_names_nothing(place: Workplace, looks: int) -> None:
+    job = trained(place, "mine")
+    with place.store.begin() as db:
+        row = db.get_one(JobRow, job.id)
+    with pytest.raises(LeaseLost, match="newer worker"):
+        place.jobs.results.publish(row, place.run(job), LostOnTheWay(place, job, looks))
+    assert place.jobs.results.models.page("ann") == ([], 0)
+    assert (place.data_dir / "tuned" / job.id).is_dir() is (looks == 1)
+    # The newer worker finds the files as they are, or makes them, and gives the name.
+    assert publish(place, job).name == "mine"
 
 
 def test_where_files_cannot_be_linked_they_are_copied(place: Workplace, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crash.fingerprint import fingerprint
+from sqlalchemy.exc import OperationalError
 
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.evaluators import Evaluators
@@ -72,6 +73,18 @@ class Workplace:
             self.upload(owner, kind)
         return self.jobs.create(owner, self.new(kind, **changes))
 
+    def start_to_die(self, job: Job, operation: int) -> None:
+        """Start its worker, and wait until it has been killed at its n-th write: in the middle for certain.
+
+        The scheduler sees the start and nothing after it.
+        """
+        os.environ["TUNESMITH_FAIL_AT"] = str(operation)
+        try:
+            self.look_until(lambda: self.jobs.get(job.owner, job.id).starts == 1)
+        finally:
+            del os.environ["TUNESMITH_FAIL_AT"]
+        self.until_gone([job])
+
     def run(self, job: Job) -> RunFolder:
         return self.jobs.run(job.owner, job.id)
 
@@ -80,7 +93,9 @@ class Workplace:
         began = time.monotonic()
         while not done():
             assert time.monotonic() - began < seconds, self.said()
-            self.scheduler.look()
+            # Like a server's: it looks again where the database was a worker's for too long.
+            with suppress(OperationalError):
+                self.scheduler.look()
             time.sleep(0.02)
         return time.monotonic() - began
 

@@ -38,7 +38,9 @@ class Scripted:
         if text.endswith(END):
             ids, ended = [*ids, int(self._renderer.inner(END)[0])], 1
         numbers = np.linspace(-1, -2, len(ids)).astype(np.float32)
-        return [Completion(np.array(ids, np.int32), numbers, numbers, "stop" if ended else "length", 3)]
+        entropies = -numbers if params.entropies else None
+        stop = "stop" if ended else "length"
+        return [Completion(np.array(ids, np.int32), numbers, numbers, stop, 3, entropies=entropies)]
 
 
 def renderer(template: str | None = None) -> ChatRenderer:
@@ -48,11 +50,18 @@ def renderer(template: str | None = None) -> ChatRenderer:
     return own
 
 
-def talk(template: str | None, replies: list[str], *calls: list[dict[str, Any]], tools: Any = (), longest: int = 512):
+def talk(
+    template: str | None,
+    replies: list[str],
+    *calls: list[dict[str, Any]],
+    tools: Any = (),
+    longest: int = 512,
+    entropies=False,
+):
     """A conversation after calls, and what its sampler was asked."""
     own = renderer(template)
     sampler = Scripted(own, *replies)
-    conversation = Conversation(sampler, own, SamplingParams(max_tokens=30, temperature=0.5, seed=1), longest)
+    conversation = Conversation(sampler, own, SamplingParams(30, 0.5, seed=1, entropies=entropies), longest)
 
     async def all_of_them() -> None:
         for messages in calls:
@@ -88,6 +97,14 @@ def test_a_second_turn_goes_on_after_the_sampled_ids():
     assert segment.sampled.sum() == sum(len(t.completion.tokens) for t in conversation.turns)
     assert np.array_equal(segment.logprobs[segment.sampled][: len(reply)], conversation.turns[0].completion.logprobs)
     assert not segment.logprobs[~segment.sampled].any() and segment.temperature == 0.5
+
+
+def test_the_entropies_of_all_turns_stand_at_their_tokens():
+    first, second = [user("one")], [user("one"), assistant("12"), user("two")]
+    conversation, _ = talk(None, ["12" + END, "ok" + END], first, second, entropies=True)
+    (segment,) = conversation.segments
+    assert np.array_equal(segment.entropies, -segment.logprobs) and segment.entropies[segment.sampled].all()
+    assert talk(None, ["12" + END], first)[0].segments[0].entropies is None
 
 
 def test_a_reply_that_was_cut_off_is_ended_by_the_template():

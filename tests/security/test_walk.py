@@ -17,6 +17,7 @@ from tunesmith.services.store import FILE_NAME, file_url, open_store
 pytestmark = pytest.mark.thorough
 PUBLIC = {
     ("GET", "/healthz"),
+    ("GET", "/readyz"),
     ("GET", "/api/v1/healthz"),
     ("GET", "/metrics"),  # of a server that only its own machine reaches
     ("GET", "/openapi.json"),

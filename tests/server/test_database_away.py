@@ -1,4 +1,7 @@
-"""A database that is locked, restarted or on a full disk: the server says so at once, and goes on when it is back."""
+"""A database that is locked, restarted or on a full disk: the server says so at once, and goes on when it is back.
+
+Its readiness is false meanwhile, and it is alive all along.
+"""
 
 import os
 import sqlite3
@@ -6,6 +9,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -18,6 +22,8 @@ from tunesmith.services.store import FILE_NAME
 ROW = b'{"messages": [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}]}\n'
 PATIENCE_S = 6.0
 """What a client may have to wait for an answer, whatever the database does."""
+UNREADY_S = 5.0
+"""A server that cannot do its work says so within it."""
 
 
 def client_of(server: RunningServer) -> httpx2.Client:
@@ -47,6 +53,20 @@ def look(server: RunningServer) -> tuple[int, float]:
     return status, time.monotonic() - began
 
 
+def until_ready(server: RunningServer, wanted: bool) -> tuple[float, list[str]]:
+    """Seconds until ``/readyz`` said so, and the reasons it gave; ``/healthz`` answers all along."""
+    began = time.monotonic()
+    with client_of(server) as client:
+        while time.monotonic() - began < 30:
+            answer = client.get("/readyz")
+            assert client.get("/healthz").json() == {"status": "ok"}
+            assert answer.status_code in (200, 503)
+            if (answer.status_code == 200) == wanted:
+                return time.monotonic() - began, answer.json().get("because", [])
+            time.sleep(0.1)
+    raise AssertionError(f"it never said {wanted}: {answer.text}")
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("seconds", [8.0, pytest.param(30.0, marks=pytest.mark.slow)])
 def test_a_locked_database(tmp_path: Path, seconds: float) -> None:
@@ -57,6 +77,8 @@ def test_a_locked_database(tmp_path: Path, seconds: float) -> None:
         other = sqlite3.connect(server.data_dir / FILE_NAME, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         until = time.monotonic() + seconds
+        took, because = until_ready(server, False)
+        assert took < UNREADY_S and because == ["the database takes no writes"]
         with ThreadPoolExecutor(12) as pool:
             while time.monotonic() < until - PATIENCE_S:
                 writes = [pool.submit(upload, server, f"while-{n}") for n in range(4)]
@@ -69,6 +91,7 @@ def test_a_locked_database(tmp_path: Path, seconds: float) -> None:
                 assert max(read.result()[1] for read in reads) < PATIENCE_S
         other.execute("COMMIT")
         other.close()
+        until_ready(server, True)
         assert (upload(server, "after")[0], session(server)[0]) == (200, 200)
         assert "internal error" not in server.log()
     finally:
@@ -103,11 +126,21 @@ def test_postgresql_is_restarted_under_the_server(tmp_path: Path, postgres: Post
         postgres.stop()
         for what in (upload(server, "while"), session(server), (*look(server), "1")):
             assert (what[0], what[2]) == (503, "1") and what[1] < PATIENCE_S, what
+        took, because = until_ready(server, False)
+        assert took < UNREADY_S and because == ["the database takes no writes"]
         postgres.start()
+        until_ready(server, True)
         assert (upload(server, "after")[0], session(server)[0], look(server)[0]) == (200, 200, 200)
         assert "internal error" not in server.log()
     finally:
         server.kill()
+
+
+def fill(file: Path) -> None:
+    """Take what is left of a disk."""
+    with file.open("wb") as taken, suppress(OSError):
+        while True:
+            os.write(taken.fileno(), bytes(1 << 16))
 
 
 @pytest.mark.thorough
@@ -130,7 +163,11 @@ def test_a_full_disk(tmp_path: Path) -> None:
             for n, status in enumerate(statuses):
                 if status == 200:
                     assert client.get(f"/api/v1/datasets/d{n}/content").content == ROW * 16000
+            fill(disk / "filling")
+            took, because = until_ready(server, False)
+            assert took < UNREADY_S and because == ["the disk takes no files: No space left on device"]
             subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
+            until_ready(server, True)
             again = client.put("/api/v1/datasets/again", params={"kind": "sft"}, content=ROW * 16000)
             assert again.status_code == 200, again.text
         assert "internal error" not in server.log()

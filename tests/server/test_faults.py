@@ -44,6 +44,13 @@ def test_a_stream_whose_engine_is_killed_ends_with_an_error_and_the_next_is_serv
             [error] = [piece["error"] for piece in parsed if "error" in piece]
             assert error["message"] and parsed[-1] == {"error": error}, "the error is the last piece"
             began = time.monotonic()
+            unready = client.get("/readyz")
+            assert (unready.status_code, unready.json()["because"]) == (503, ["an engine died and starts again"])
+            assert time.monotonic() - began < 5 and client.get("/healthz").status_code == 200
+            while client.get("/readyz").status_code != 200:
+                assert time.monotonic() - began < 120, "nobody but the probe asks, so the probe brings it back"
+                time.sleep(0.2)
+            began = time.monotonic()
             after = client.post("/v1/completions", json={**ASKED, "max_tokens": 4})
             assert after.status_code == 200, after.text
             assert time.monotonic() - began < 60

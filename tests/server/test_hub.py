@@ -103,37 +103,38 @@ def test_paths_that_are_no_list(ask: Ask, data_dir: Path, body: bytes) -> None:
     assert answer.status_code == 400 and "paths" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize(
-    ("path", "code"),
-    [
-        (f"{GSM8K}/nothing.txt", "EntryNotFound"),
-        (f"{GSM8K}/main", "EntryNotFound"),
-        (f"{GSM8K}/", "EntryNotFound"),
-        (f"{GSM8K}/.git/config", "EntryNotFound"),
-        (f"{GSM8K}/%2e%2e/secret.txt", "EntryNotFound"),
-        (f"{GSM8K}/main/..%2f..%2f..%2fsecret.txt", "EntryNotFound"),
-        (f"{GSM8K}/%2fetc%2fpasswd", "EntryNotFound"),
-        (f"{GSM8K}/main%00", None),  # refused before any route sees it
-        (f"{GSM8K}/{'a' * 300}", "EntryNotFound"),
-        (f"{GSM8K}/%ff", "EntryNotFound"),
-        (f"{GSM8K}/{'a/' * 3000}b", "EntryNotFound"),
-        ("/api/datasets/openai/gsm8k/tree/main/nothing", "EntryNotFound"),
-        ("/api/datasets/openai/gsm8k/tree/main/mai", "EntryNotFound"),
-        ("/api/datasets/openai/nothing", "RepoNotFound"),
-        ("/api/datasets/openai/%2e%2e", "RepoNotFound"),
-        ("/api/models/nobody/nothing", "RepoNotFound"),
-        ("/api/models/no%0d%0abody/nothing", "RepoNotFound"),
-        ("/nobody/nothing/resolve/main/config.json", "RepoNotFound"),
-        ("/datasets/%2e%2e/hub/resolve/main/a", "RepoNotFound"),
-        (f"/{EMBEDDED}/resolve/main/model.safetensors", "EntryNotFound"),
-        (f"/{EMBEDDED}/resolve/main/README.md", "EntryNotFound"),
-    ],
-)
-def test_what_is_not_there(ask: Ask, data_dir: Path, path: str, code: str | None) -> None:
-    for method in ("GET",) if path.startswith("/api") else ("GET", "HEAD"):
-        answer = ask(method, path)
-        assert (answer.status_code, answer.headers.get("x-error-code")) == (404, code)
-        assert method == "HEAD" or list(answer.json()) == ["detail"]
+ABSENT: list[tuple[str, str | None]] = [
+    (f"{GSM8K}/nothing.txt", "EntryNotFound"),
+    (f"{GSM8K}/main", "EntryNotFound"),
+    (f"{GSM8K}/", "EntryNotFound"),
+    (f"{GSM8K}/.git/config", "EntryNotFound"),
+    (f"{GSM8K}/%2e%2e/secret.txt", "EntryNotFound"),
+    (f"{GSM8K}/main/..%2f..%2f..%2fsecret.txt", "EntryNotFound"),
+    (f"{GSM8K}/%2fetc%2fpasswd", "EntryNotFound"),
+    (f"{GSM8K}/main%00", None),  # refused before any route sees it
+    (f"{GSM8K}/{'a' * 300}", "EntryNotFound"),
+    (f"{GSM8K}/%ff", "EntryNotFound"),
+    (f"{GSM8K}/{'a/' * 3000}b", "EntryNotFound"),
+    ("/api/datasets/openai/gsm8k/tree/main/nothing", "EntryNotFound"),
+    ("/api/datasets/openai/gsm8k/tree/main/mai", "EntryNotFound"),
+    ("/api/datasets/openai/nothing", "RepoNotFound"),
+    ("/api/datasets/openai/%2e%2e", "RepoNotFound"),
+    ("/api/models/nobody/nothing", "RepoNotFound"),
+    ("/api/models/no%0d%0abody/nothing", "RepoNotFound"),
+    ("/nobody/nothing/resolve/main/config.json", "RepoNotFound"),
+    ("/datasets/%2e%2e/hub/resolve/main/a", "RepoNotFound"),
+    (f"/{EMBEDDED}/resolve/main/model.safetensors", "EntryNotFound"),
+    (f"/{EMBEDDED}/resolve/main/README.md", "EntryNotFound"),
+]
+"""A path, and the code that Hugging Face's clients know its absence by."""
+
+
+def test_what_is_not_there(ask: Ask, data_dir: Path) -> None:
+    for path, code in ABSENT:
+        for method in ("GET",) if path.startswith("/api") else ("GET", "HEAD"):
+            answer = ask(method, path)
+            assert (answer.status_code, answer.headers.get("x-error-code")) == (404, code), path
+            assert method == "HEAD" or list(answer.json()) == ["detail"], path
 
 
 def test_a_registered_model_shows_its_tokenizer_and_no_weights(ask: Ask, app: FastAPI, data_dir: Path) -> None:

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
+pytestmark = pytest.mark.thorough
 REQUESTS = 2500
 STARTS = [
     *("", "/api/models/tunesmith/embedded", "/api/models/tunesmith/embedded/paths-info/main", "/tunesmith/v1/status"),

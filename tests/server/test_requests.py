@@ -2,9 +2,11 @@
 
 import json
 import logging
+import math
 import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -264,3 +266,14 @@ def test_metrics_need_a_key_where_others_can_reach_them(
     assert ask("GET", "/healthz").json() == {"status": "ok"}
     assert ask("GET", "/tunesmith/v1/status").status_code == 401
     assert json.loads(ask("GET", "/healthz").text) == {"status": "ok"}
+
+
+def test_readiness_says_what_is_away(ask: Ask, app: FastAPI, tmp_path: Path) -> None:
+    """A data directory that is gone, and a server that stops."""
+    assert (ask("GET", "/readyz").status_code, ask("GET", "/readyz").json()) == (200, {"status": "ready"})
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    app.state.readiness._said_at = -math.inf
+    gone = ask("GET", "/readyz")
+    assert gone.status_code == 503 and "the disk takes no files: No such file or directory" in gone.json()["because"]
+    app.state.stopping.set()
+    assert ask("GET", "/readyz").json()["because"] == ["the server is stopping"]

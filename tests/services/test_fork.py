@@ -11,11 +11,13 @@ from tunesmith.core.types import Change, Finding
 from tunesmith.services import worker
 from tunesmith.services.advice import Advice, advise, fork_with, task_for
 from tunesmith.services.compare import compare_runs
-from tunesmith.services.family import family_tree, in_words
+from tunesmith.services.family import family_tree, in_words, origin_in_words
 from tunesmith.services.fork import fork, kept_steps
 from tunesmith.services.report import write_report
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.spec import build_spec
+
+pytestmark = pytest.mark.thorough
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,17 @@ def test_settings_under_the_past_begin_at_the_start(parent, root):
     assert worker.resume(made).state().state == "COMPLETED"
     with pytest.raises(UserError, match="rest on it"):
         fork(parent, {"lora_rank": 8}, at_step=4)
+
+
+def test_a_fork_is_told_by_the_name_of_the_run_it_comes_from(parent, root):
+    assert parent.name == "run"
+    parent.set_name("first tries")
+    try:
+        made = fork(parent, {"seed": 4}, to=root / "named")
+    finally:
+        (parent.path / "name.txt").unlink()
+    assert origin_in_words(made) == "fork of first tries from the start: seed 0 -> 4"
+    assert made.name == "named"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from tunesmith.services.regrade import regrade
 from tunesmith.services.rehearse import rehearse
 from tunesmith.spec import build_spec
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):

@@ -16,6 +16,8 @@ from tunesmith.services.keeping import Watcher
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.spec import build_spec
 
+pytestmark = pytest.mark.thorough
+
 KINDS = ["rft", "sft", "dpo"]
 
 

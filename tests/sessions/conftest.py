@@ -9,14 +9,18 @@ import pytest
 from tunesmith.core.types import Datum
 from tunesmith.services.registry import EMBEDDED, Registry
 from tunesmith.services.sessions import PolicyShape, Sessions
-from tunesmith.services.store import file_url, open_store
+from tunesmith.services.store import open_store
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = open_store(file_url(tmp_path))
+def store(tmp_path, database):
+    store = open_store(database(tmp_path))
     yield store
     store.close()
+
+
+ON_SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+"""For what costs an engine and asks nothing of the database that another test doesn't."""
 
 
 def datum(*tokens: int, weight: float = 1.0) -> Datum:

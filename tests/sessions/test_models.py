@@ -6,7 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-from sessions.conftest import datum, serving
+from sessions.conftest import ON_SQLITE, datum, serving
 
 from tunesmith.core.errors import Denied, NotFound, UserError
 from tunesmith.core.types import AdamParams, SamplingParams
@@ -27,6 +27,7 @@ async def step(api, model, seq):
     return np.concatenate(trained.logprobs)
 
 
+@ON_SQLITE
 def test_policies_of_any_shape_share_one_process_and_do_not_meet(store, tmp_path):
     async def work(api):
         shapes = [PolicyShape(8), PolicyShape(4, mlp=False), PolicyShape(16, attention=False, head=False)]
@@ -45,6 +46,7 @@ def test_policies_of_any_shape_share_one_process_and_do_not_meet(store, tmp_path
     assert alone[0] == alone[1]
 
 
+@ON_SQLITE
 def test_a_request_that_is_sent_again_is_carried_out_once(store, tmp_path):
     async def work(api):
         model = await api.create()
@@ -64,6 +66,7 @@ def test_a_request_that_is_sent_again_is_carried_out_once(store, tmp_path):
     assert serving(store, tmp_path / "other", single) == norm
 
 
+@ON_SQLITE
 def test_forward_only_adds_no_gradient(store, tmp_path):
     async def work(api):
         model = await api.create()
@@ -78,6 +81,7 @@ def test_forward_only_adds_no_gradient(store, tmp_path):
     assert isinstance(result, Failed) and result.category == "user" and "no gradient" in result.error
 
 
+@ON_SQLITE
 def test_what_goes_wrong_in_the_engine_is_a_result_and_the_next_request_works(store, tmp_path):
     async def work(api):
         model = await api.create()
@@ -132,6 +136,7 @@ def test_a_stopped_server_continues_where_it_was(store, tmp_path):
     assert isinstance(sampled, Sampled) and len(sampled.completions) == 2
 
 
+@ON_SQLITE
 def test_when_the_engine_dies_its_models_are_lost_by_name_and_checkpoints_live(store, tmp_path):
     async def work(api):
         model = await api.create()
@@ -152,6 +157,7 @@ def test_when_the_engine_dies_its_models_are_lost_by_name_and_checkpoints_live(s
     assert np.array_equal(expected, after)
 
 
+@ON_SQLITE
 def test_goodbye_frees_memory_and_keeps_checkpoints(store, tmp_path):
     async def work(api):
         model = await api.create()
@@ -171,6 +177,7 @@ def test_goodbye_frees_memory_and_keeps_checkpoints(store, tmp_path):
     assert isinstance(saved, Said) and isinstance(sampled, Sampled)
 
 
+@ON_SQLITE
 def test_others_models_are_out_of_reach(store, tmp_path):
     async def work(api):
         model = await api.create()

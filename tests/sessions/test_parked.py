@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sessions.conftest import datum, serving
+from sessions.conftest import ON_SQLITE, datum, serving
 
 from tunesmith.core.errors import NotFound
 from tunesmith.core.types import AdamParams, SamplingParams
@@ -23,6 +23,7 @@ def folders(tmp_path):
     return [len(list((training / name).iterdir())) for name in ("parked", "snapshots")]
 
 
+@ON_SQLITE
 def test_a_lost_client_is_back(store, tmp_path, monkeypatch):
     async def work(api):
         session_id, model = await leave(api)
@@ -45,6 +46,7 @@ def test_a_lost_client_is_back(store, tmp_path, monkeypatch):
     assert serving(store, tmp_path, work) > 0
 
 
+@ON_SQLITE
 def test_after_a_week_it_is_given_up(store, tmp_path, monkeypatch):
     session_id, model = serving(store, tmp_path, leave)
     assert folders(tmp_path) == [1, 1]

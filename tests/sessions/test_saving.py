@@ -3,11 +3,12 @@
 import pyrage
 import pytest
 from safetensors.numpy import load
-from sessions.conftest import serving
+from sessions.conftest import ON_SQLITE, serving
 
 from tunesmith.core.errors import UserError
 
 
+@ON_SQLITE
 def test_only_the_recipient_can_read_what_is_saved_for_them(store, tmp_path):
     mine, other = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
 

@@ -23,6 +23,7 @@ from tunesmith.services.trackers import PACKAGES
 from tunesmith.services.trackers.follow import Follower
 from tunesmith.spec import DpoSpec, RftSpec, SftSpec, build_spec
 
+pytestmark = pytest.mark.thorough
 FIELDS = {"rft": set(RftSpec.model_fields), "sft": set(SftSpec.model_fields), "dpo": set(DpoSpec.model_fields)}
 SHARED = FIELDS["rft"] & FIELDS["sft"] & FIELDS["dpo"]
 

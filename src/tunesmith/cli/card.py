@@ -28,7 +28,7 @@ def card(
     from tunesmith.services.run_folder import find_run
 
     found = find_run(run)
-    data, _ = card_file(found, form, found.path.name)
+    data, _ = card_file(found, form, found.name)
     target = out or found.path / f"card.{form}"
     durable.write_file(target, data)
     if json:

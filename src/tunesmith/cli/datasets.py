@@ -7,7 +7,7 @@ import typer
 
 from tunesmith.cli.client import client_of
 from tunesmith.cli.nouns import add_group, discard, fetch, find, listed, show_list
-from tunesmith.cli.output import print_fields, print_json
+from tunesmith.cli.output import print_fields, print_json, say
 from tunesmith.cli.references import AsJson, Url, Yes
 from tunesmith.core.errors import NotFound
 
@@ -49,10 +49,19 @@ def upload(
     if not file.is_file():
         raise NotFound(str(file), "no such file", "Give a JSONL file")
     made = send_dataset(client_of(url), file, name or id_of(file.stem)[:63].rstrip("-"), kind)
+    say(f"next: {_next(made)}")
     if json:
         print_json(made)
     else:
         typer.echo(made["id"])
+
+
+def _next(made: Any) -> str:
+    """The command that takes a dataset up; of one that was not checked for anything, the check."""
+    if not made["kind"]:
+        return f"tunesmith datasets check {made['id']} --kind rft"
+    grader = " --evaluator last_number" if made["kind"] == "rft" else ""
+    return f"tunesmith {made['kind']} create --dataset {made['id']}{grader} --follow"
 
 
 def get(dataset: Dataset, url: Url = None, json: AsJson = False) -> None:

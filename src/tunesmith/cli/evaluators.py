@@ -7,7 +7,7 @@ import typer
 
 from tunesmith.cli.client import client_of
 from tunesmith.cli.nouns import add_group, discard, fetch, find, listed, show, show_list
-from tunesmith.cli.output import print_json
+from tunesmith.cli.output import print_json, say
 from tunesmith.cli.references import AsJson, Url, Yes
 
 Evaluator = Annotated[str, typer.Argument(help="Id of the evaluator, its beginning, or @latest.")]
@@ -39,6 +39,7 @@ def upload(
     from tunesmith.cli.upload import send_evaluator
 
     made = send_evaluator(client_of(url), evaluator, name)
+    say(f"next: tunesmith rft create --dataset rows.jsonl --evaluator uploaded:{made['id']} --follow")
     if json:
         print_json(made)
     else:

@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "db": ("db", "The server's database: its revision, back-ups, their return."),
     "models": ("models", "Models of the server: base models that it offers, and what was tuned."),
     "jobs": ("managed", "Jobs of the server: list, follow, stop, go on, clone."),
+    "evaluations": ("evaluations", "Evaluations of the server: how good a model is on a dataset, and its answers."),
     "datasets": ("datasets", "Datasets of the server: upload, check, download."),
     "evaluators": ("evaluators", "Evaluators of the server: upload, look at their build, delete."),
     "deployments": ("deployments", "Names under which the server answers for a model."),

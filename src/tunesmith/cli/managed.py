@@ -10,12 +10,13 @@ from tunesmith.cli import columns
 from tunesmith.cli import follow as following
 from tunesmith.cli.client import client_of
 from tunesmith.cli.create import Follow
-from tunesmith.cli.nouns import Found, add_group, discard, fetch, find, show_list
+from tunesmith.cli.nouns import Found, add_group, discard, do, fetch, find, show_list
 from tunesmith.cli.offspring import Job, advise, clone, fork, regrade
-from tunesmith.cli.output import LEVEL_COLORS, print_json, print_table, say, tell
+from tunesmith.cli.output import LEVEL_COLORS, print_json, print_table, say
 from tunesmith.cli.references import AsJson, Url, Yes
 from tunesmith.core.errors import unknown
 
+State = Annotated[list[str] | None, typer.Option(help="Only those in this state; may be given several times.")]
 Many = Annotated[int, typer.Option("--limit", help="Most entries.", min=1, max=200)]
 
 
@@ -26,9 +27,7 @@ def add_to(app: typer.Typer, name: str) -> None:
 
 def list_jobs(
     kind: Annotated[str | None, typer.Option(help="Only rft, sft or dpo.")] = None,
-    state: Annotated[
-        list[str] | None, typer.Option(help="Only those in this state; may be given several times.")
-    ] = None,
+    state: State = None,
     limit: Many = 20,
     url: Url = None,
     json: AsJson = False,
@@ -64,9 +63,13 @@ def logs(job: Job, follow: Follow = False, url: Url = None, json: AsJson = False
 
     Example: tunesmith jobs logs @latest --follow
     """
-    found = find("jobs", job, url)
+    print_log(find("jobs", job, url), follow, json)
+
+
+def print_log(found: Found, follow: bool, as_json: bool) -> None:
+    """The log of a job or an evaluation."""
     for piece in _streamed(found, "logs") if follow else _pieces(found):
-        if json:
+        if as_json:
             print_json(piece)
         else:
             typer.echo(piece["text"], nl=False)
@@ -141,7 +144,7 @@ def cancel(job: Job, url: Url = None, json: AsJson = False) -> None:
 
     Example: tunesmith jobs cancel @latest
     """
-    _do("cancel", job, url, json)
+    do("cancel", "jobs", job, url, json)
 
 
 def pause(job: Job, url: Url = None, json: AsJson = False) -> None:
@@ -149,7 +152,7 @@ def pause(job: Job, url: Url = None, json: AsJson = False) -> None:
 
     Example: tunesmith jobs pause @latest
     """
-    _do("pause", job, url, json)
+    do("pause", "jobs", job, url, json)
 
 
 def resume(job: Job, url: Url = None, json: AsJson = False) -> None:
@@ -157,7 +160,7 @@ def resume(job: Job, url: Url = None, json: AsJson = False) -> None:
 
     Example: tunesmith jobs resume @latest
     """
-    _do("resume", job, url, json)
+    do("resume", "jobs", job, url, json)
 
 
 def delete(job: Job, yes: Yes = False, url: Url = None, json: AsJson = False) -> None:
@@ -198,11 +201,6 @@ def download(
     fetch(found, "/result.tar", output or Path(f"{found.name}.tar"), json)
 
 
-def _do(verb: str, job: str, url: str | None, as_json: bool) -> None:
-    shown = find("jobs", job, url).post(f"/{verb}")
-    tell(shown, f"{shown['id']} is {shown['state']}", as_json)
-
-
 def _streamed(found: Found, part: str) -> Iterator[Any]:
     """What a stream tells, until its end; Ctrl-C says how to come back."""
     try:
@@ -210,5 +208,6 @@ def _streamed(found: Found, part: str) -> Iterator[Any]:
             if name == "message":
                 yield data
     except KeyboardInterrupt:
-        say(f"\nthe job goes on. Look again with: tunesmith jobs {part} {found.name} --follow")
+        noun = found.path.split("/")[1]
+        say(f"\nit goes on. Look again with: tunesmith {noun} {part} {found.name} --follow")
         raise

@@ -11,6 +11,8 @@ from tunesmith.cli.client import Client, client_of, path_of
 from tunesmith.cli.output import confirm, minute, print_fields, print_json, print_table, tell
 from tunesmith.cli.references import MOST, job_of, one_of
 
+JOBS = ("jobs", "evaluations")
+"""Nouns whose things have an id of the server's beside their name."""
 Thing = Mapping[str, Any]
 """One of a noun, as the server shows it."""
 
@@ -56,7 +58,7 @@ def find(noun: str, name: str, url: str | None) -> Found:
     """
     client = client_of(url)
     key = "name" if noun == "models" else "id"
-    full = job_of(client, name) if noun == "jobs" else one_of(client, noun, name, key)
+    full = job_of(client, name, noun) if noun in JOBS else one_of(client, noun, name, key)
     return Found(client, path_of(noun, full), full)
 
 
@@ -95,6 +97,12 @@ def fetch(found: Found, part: str, file: Path, as_json: bool) -> None:
         print_json({"file": str(file), "bytes": size})
     else:
         typer.echo(file)
+
+
+def do(verb: str, noun: str, name: str, url: str | None, as_json: bool) -> None:
+    """Have something done to a job or an evaluation, and say how it is then."""
+    shown = find(noun, name, url).post(f"/{verb}")
+    tell(shown, f"{shown['id']} is {shown['state']}", as_json)
 
 
 def discard(found: Found, question: str, yes: bool, as_json: bool) -> None:

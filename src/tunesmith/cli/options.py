@@ -1,7 +1,7 @@
 """Flags from specs: every setting is a flag, its help is the docstring of its field."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -14,14 +14,19 @@ from tunesmith.spec.bounds import MANAGED
 ALIASES = {"response_candidates_count": ("--n",)}
 
 
-def with_flags(command: Callable[..., None], *specs: type[TrainSpec]) -> Callable[..., None]:
-    """A command that takes every setting of some specs as a flag, and hands those that were given to ``command``.
+def with_flags(
+    command: Callable[..., None], *specs: type[TrainSpec], only: Collection[str] = ()
+) -> Callable[..., None]:
+    """A command that takes settings of some specs as flags, and hands those that were given to ``command``.
 
     ``command(settings, **own)`` keeps its own parameters beside ``settings``.
+
+    Args:
+        only: names of the settings; without any, all.
     """
     fields = {name: field for spec in specs for name, field in spec.model_fields.items()}
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
-    flags = [_flag(name, field) for name, field in fields.items() if name != "kind"]
+    flags = [_flag(name, field) for name, field in fields.items() if name != "kind" and name in (only or fields)]
 
     def run(**given: Any) -> None:
         mine = {p.name: given.pop(p.name) for p in own}

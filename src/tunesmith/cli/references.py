@@ -19,23 +19,27 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 _JOB_ID = pattern(r"job-[0-9a-f]{20}")
 
 
-def job_of(client: Client, name: str) -> str:
-    """The id of a job.
+def job_of(client: Client, name: str, noun: str = "jobs") -> str:
+    """The id of a job, or of an evaluation, which is one.
 
     Raises:
         NotFound: there is none; names the latest. Conflict: several begin so; names them.
     """
     if _JOB_ID.fullmatch(name):
         return name
-    latest = name == LATEST
-    found = client.get("/jobs", limit=1 if latest else MOST, beginning=None if latest else name)["items"]
+    what, latest = noun.removesuffix("s"), name == LATEST
+    found = client.get(f"/{noun}", limit=1 if latest else MOST, beginning=None if latest else name)["items"]
     exact = [job for job in found if job["name"] == name]
     if len(exact or found) == 1:
         return str((exact or found)[0]["id"])
     if found:
-        several = ", ".join(f"{job['name']} ({job['id']}, {job['kind']})" for job in (exact or found)[:5])
-        raise Conflict("job", f"{name!r} may be any of {several}", "Give more of the id")
-    raise _absent("job", name, [job["name"] for job in client.get("/jobs", limit=20)["items"]])
+        several = ", ".join(f"{job['name']} ({', '.join(_marks(job))})" for job in (exact or found)[:5])
+        raise Conflict(what, f"{name!r} may be any of {several}", "Give more of the id")
+    raise _absent(what, name, [job["name"] for job in client.get(f"/{noun}", limit=20)["items"]])
+
+
+def _marks(job: Mapping[str, Any]) -> list[str]:
+    return [str(job[name]) for name in ("id", "kind") if name in job]
 
 
 def one_of(client: Client, noun: str, name: str, key: str = "id") -> str:

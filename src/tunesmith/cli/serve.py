@@ -52,7 +52,8 @@ def serve(
     sandbox: Annotated[
         str,
         typer.Option(
-            envvar="TUNESMITH_SANDBOX", help="What user code must run in: bubblewrap, namespaces, limits, or auto."
+            envvar="TUNESMITH_SANDBOX",
+            help="What user code must run in: bubblewrap, namespaces, landlock, limits, or auto.",
         ),
     ] = "auto",
 ) -> None:

@@ -5,18 +5,21 @@ import hashlib
 import re
 import sys
 import time
+from collections.abc import Mapping
 from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any
 
-from tunesmith.cli.client import Client, path_of
+from tunesmith.cli.client import Client, Unreachable, path_of
 from tunesmith.cli.output import say
-from tunesmith.core.errors import JobStopped, NotFound, UserError
+from tunesmith.core.errors import Conflict, JobStopped, NotFound, UserError
 
 SHOWN_BYTES = 8 << 20
 """Larger files show how far they are."""
 LOOK_S = 0.5
 """Between two looks at a build."""
+PAUSES_S = (1.0, 2.0, 4.0, 8.0)
+"""Between tries to send a file whose connection broke."""
 PREFIX = "uploaded:"
 """Before the id of an evaluator in a job's settings."""
 _NO_ID = re.compile(r"[^a-z0-9]+")
@@ -48,9 +51,8 @@ def send_dataset(client: Client, file: Path, dataset_id: str, kind: str | None, 
         UserError: the server finds something wrong with it; lists the problems.
     """
     headers = _headers(file, digest or _sha256(file), "application/jsonl")
-    with _Shown(file) as data:
-        query = {"kind": kind, "display_name": file.name}
-        made = client.send("PUT", path_of("datasets", dataset_id), data, headers, query)
+    query = {"kind": kind, "display_name": file.name}
+    made = _put(client, path_of("datasets", dataset_id), file, headers, query)
     if made["state"] != "READY":
         raise UserError(str(file), made["verdict"]["refusal"], made["verdict"]["mend"])
     say(f"uploaded {file.name} as {dataset_id}: {made['verdict']['rows']:,} rows")
@@ -89,8 +91,7 @@ def send_evaluator(client: Client, evaluator: str, name: str | None) -> Any:
     made = _found(client, path) if name is None else None
     if made is None or made["state"] == "BUILD_FAILED":
         query = {"filename": file.name, "entry_point": entry}
-        with _Shown(file) as data:
-            made = client.send("PUT", path, data, _headers(file, digest, "application/octet-stream"), query)
+        made = _put(client, path, file, _headers(file, digest, "application/octet-stream"), query)
         say(f"uploaded {file.name} as {evaluator_id}; building")
     while made["state"] == "BUILDING":
         time.sleep(LOOK_S)
@@ -108,20 +109,48 @@ def id_of(text: str) -> str:
     return found if found[0].isalpha() else f"d-{found}"
 
 
+def _put(client: Client, path: str, file: Path, headers: Mapping[str, str], query: Mapping[str, Any]) -> Any:
+    """Send a file, and again from its beginning where the connection breaks under it.
+
+    Raises:
+        Unreachable: nobody answered at first, or it broke too often.
+    """
+    broke = False
+    for pause in PAUSES_S:
+        with _Shown(file) as data:
+            try:
+                return client.send("PUT", path, data, headers, query)
+            except Unreachable as e:
+                if not (broke or data.sent):
+                    raise
+                broke = True
+                say(f"{file.name}: {e.problem}; sending it again in {pause:g} s")
+            except Conflict:
+                # Of an earlier try: its answer was lost, or the server has not noticed yet that it broke.
+                there = _found(client, path) if broke else None
+                if there is None:
+                    raise
+                if there["state"] not in ("UPLOADING", "FAILED"):
+                    return there
+        time.sleep(pause)
+    with _Shown(file) as data:
+        return client.send("PUT", path, data, headers, query)
+
+
 class _Shown(BufferedReader):
     """A file that says how far it has been read."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(FileIO(str(file)))
-        self._size, self._sent = file.stat().st_size, 0
+        self._size, self.sent = file.stat().st_size, 0
         self._shown = self._size > SHOWN_BYTES and sys.stderr.isatty()
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
-        self._sent += len(data)
+        self.sent += len(data)
         if self._shown:
             end = "\n" if not data else ""
-            sys.stderr.write(f"\r{self._sent / 2**20:,.0f} of {self._size / 2**20:,.0f} MiB{end}")
+            sys.stderr.write(f"\r{self.sent / 2**20:,.0f} of {self._size / 2**20:,.0f} MiB{end}")
         return data
 
 

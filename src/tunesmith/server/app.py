@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from tunesmith import __version__
-from tunesmith.server import errors, files, hub, monitoring, openapi, request_ids, signed, web
+from tunesmith.server import errors, files, hub, monitoring, openapi, readiness, request_ids, signed, web
 from tunesmith.server.dialects import fireworks, openai, tinker, tunesmith
 from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
@@ -20,7 +20,7 @@ from tunesmith.services.errands import Errands
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.gateway.book import Books
 from tunesmith.services.gateway.rollouts import Rollouts
-from tunesmith.services.jobs.job import EVALUATION
+from tunesmith.services.jobs.job_kinds import EVALUATION
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
 from tunesmith.services.jobs.workers import Workers
@@ -28,6 +28,7 @@ from tunesmith.services.keys import Keys
 from tunesmith.services.logins import Logins
 from tunesmith.services.mirror import Mirror
 from tunesmith.services.model_uploads import ModelUploads
+from tunesmith.services.partial_uploads import PartialUploads
 from tunesmith.services.records import Records
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
@@ -70,6 +71,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.users = Records(store, "users", "user")
     app.state.evaluation_jobs = Records(store, "evaluationJobs", "evaluation job")
     app.state.datasets = Datasets(store, settings.data_dir, settings.max_dataset_bytes)
+    app.state.partial_uploads = PartialUploads(store, settings.data_dir, settings.max_dataset_bytes)
     app.state.evaluators = Evaluators(store, settings.data_dir, app.state.secrets)
     app.state.receivers = {
         "evaluators": app.state.evaluators.upload,
@@ -86,6 +88,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.grader_runs = asyncio.Semaphore(MOST_GRADER_RUNS)
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
+    readiness.install(app, readiness.Readiness(store, settings.data_dir, app.state.stopping))
     app.add_middleware(request_ids.RequestIds)
     _include_dialects(app)
     app.include_router(files.router)
@@ -115,6 +118,7 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     state.sessions = Sessions(state.store, state.registry, state.settings.data_dir)
     await state.sessions.start()
     state.monitoring.watch(state.sessions.status)
+    state.readiness.watch(state.sessions.fallen)
     settings = state.settings
     workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url, settings.to_workers())
     if state.mirror is not None:
@@ -122,6 +126,7 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
         state.monitoring.watch_artefacts(lambda: state.mirror.waiting)
     scheduler = Scheduler(state.jobs, workers, settings.max_running_jobs)
     await scheduler.start()
+    state.partial_uploads.sweep()
     state.evaluators.go_on()
     state.store.started()
     try:

@@ -14,7 +14,14 @@ ADMINISTER = ("/keys", "/apiKeys", "/secrets", "/users")
 CHANGES = (":validateUpload",)
 """Ends of addresses that a wire reads with GET although they change something."""
 INFER = (
-    *("/completions", "/asample", "/create_sampling_session", "/join_sampling_session", "/create_sampling_route"),
+    *(
+        "/completions",
+        "/messages",
+        "/asample",
+        "/create_sampling_session",
+        "/join_sampling_session",
+        "/create_sampling_route",
+    ),
     *("/create_session", "/session_heartbeat", "/finish", "/client/config", "/telemetry"),
     "/logs",
     *("/retrieve_future", "/retrieve_futures", "/cancel_future"),

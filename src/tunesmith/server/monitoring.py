@@ -139,7 +139,7 @@ def install(app: FastAPI, monitoring: Monitoring) -> None:
 
 @router.get("/healthz")
 async def health() -> dict[str, str]:
-    """Answers when the server is ready."""
+    """Answers while the process lives, whatever it may be waiting for; ``/readyz`` tells more."""
     return {"status": "ok"}
 
 

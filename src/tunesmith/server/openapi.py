@@ -37,9 +37,15 @@ _KEYS = {
 _BINARY = {"type": "string", "format": "binary"}
 BYTES = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": _BINARY}}}}
 """``openapi_extra`` of a route whose body is a file."""
-_FORM = {"type": "object", "required": ["file"], "properties": {"file": _BINARY, "purpose": {"type": "string"}}}
-FORM = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
-"""``openapi_extra`` of a route whose body is a form with a file."""
+
+
+def form(file: str, *texts: str) -> dict[str, Any]:
+    """``openapi_extra`` of a route whose body is a form with a file under this name, and texts."""
+    properties: dict[str, Any] = {file: _BINARY, **{name: {"type": "string"} for name in texts}}
+    schema = {"type": "object", "required": [file], "properties": properties}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
 _REFUSAL = {
     "description": "Refused: the body says what is wrong and how to mend it",
     "content": {"application/json": {}},

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -65,7 +66,7 @@ def run(settings: ServerSettings, ready: Callable[[ServerSettings, Keys, Logins]
 
 
 class _Server(uvicorn.Server):
-    """Tells the app as soon as it stops, so that requests that wait for something come to an end."""
+    """Tells the app as soon as it stops, so that requests that wait for something come to an end; stops once only."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -76,6 +77,12 @@ class _Server(uvicorn.Server):
         # What is there by now stays; to look through it again and again stops everybody for a third of a second.
         gc.collect()
         gc.freeze()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        # Another one is at once: the system ends the process, as kill -9 does, which everything here is made for.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopping.set()

@@ -13,8 +13,8 @@ from tunesmith.services.run_folder import RunFolder
 
 KEEP = 2
 BEST = "best"
-ADAPTER = "adapter"
-"""Below a checkpoint of a LoRA job: its weights as other tools open them, in PEFT form."""
+ADAPTER, MODEL = "adapter", "model"
+"""Below a checkpoint: its weights as other tools open them, in PEFT form or, where all are trained, as a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +36,17 @@ def save(
     metrics_size: int,
     state: Mapping[str, float],
     keep: int = KEEP,
-    adapter: bool = False,
+    weights: str = "",
 ) -> Path:
     """Write checkpoints/step-<step>, and keep it and those before, ``keep`` in all.
 
     Later ones go too: they were damaged and passed over when the run resumed, and must not count among the last.
 
     Args:
-        adapter: what is trained is one, and can be used from here as it is.
+        weights: ``ADAPTER`` or ``MODEL``, which is what is trained: it can be used from there as it is.
     """
     folder = run.path / "checkpoints" / f"step-{step:06d}"
-    _write(folder, trainer, {"step": step, "metrics_size": metrics_size, "state": dict(state)}, adapter)
+    _write(folder, trainer, {"step": step, "metrics_size": metrics_size, "state": dict(state)}, weights)
     kept = [p for p in _steps(run) if p.name <= folder.name][-keep:]
     for other in _steps(run):
         if other not in kept:
@@ -116,12 +116,12 @@ def problem(folder: Path) -> str | None:
     return None
 
 
-def _write(folder: Path, trainer: Trainer, about: dict[str, Any], adapter: bool = False) -> None:
+def _write(folder: Path, trainer: Trainer, about: dict[str, Any], weights: str = "") -> None:
     folder.parent.mkdir(exist_ok=True)
     with durable.new_folder(folder) as temporary:
         trainer.save_state(temporary)
-        if adapter:
-            trainer.export(temporary / ADAPTER)
+        if weights:
+            trainer.export(temporary / weights)
         files = {p.relative_to(temporary).as_posix(): durable.sha256(p) for p in files_in(temporary)}
         manifest = {**about, "files": files}
         durable.write_json(temporary / "manifest.json", {**manifest, "checksum": _checksum(manifest)})

@@ -82,6 +82,15 @@ class Curves:
         column = self._columns(run).get(name)
         return sum(column.values) if column else 0.0
 
+    def dot(self, run: RunFolder, name: str, other: str) -> float:
+        """The sum over steps of the product of two metrics that were both measured there."""
+        columns = self._columns(run)
+        if name not in columns or other not in columns:
+            return 0.0
+        values = dict(zip(columns[other].steps, columns[other].values, strict=True))
+        own = columns[name]
+        return sum(value * values.get(step, 0.0) for step, value in zip(own.steps, own.values, strict=True))
+
     def _columns(self, run: RunFolder) -> dict[str, Column]:
         with self._lock:
             found: dict[str, Column] = {}

@@ -222,6 +222,13 @@ class Datasets:
             db.delete(row)
         self._uploads.discard(row.key)
 
+    def withdraw(self, owner: str, dataset_id: str) -> None:
+        """Remove a dataset whose first upload failed, unless another has brought its file meanwhile."""
+        with self._store.begin() as db:
+            row = db.get(DatasetRow, (owner, dataset_id), with_for_update=True)
+            if row is not None and not row.key:
+                db.delete(row)
+
     def file(self, owner: str, dataset_id: str) -> Path:
         """Where the rows of a READY dataset are.
 

@@ -9,10 +9,9 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,9 @@ from tunesmith.data import RftRow, load_rows
 from tunesmith.grading.error_report import top_errors
 from tunesmith.recipes.evaluate import evaluate
 from tunesmith.rollout.collect import Recorded
-from tunesmith.services.card import mean_interval
 from tunesmith.services.engine import sampling_engine
-from tunesmith.services.jobs.job import EVALUATION
+from tunesmith.services.evaluation_answers import asked_messages, score_of
+from tunesmith.services.jobs.job_kinds import EVALUATION
 from tunesmith.services.jobs.results import RESULTS
 from tunesmith.services.keeping import SILENT, Watcher
 from tunesmith.services.outside import NOTHING, Outside
@@ -125,35 +124,20 @@ def _finish(run: RunFolder, spec: RftSpec, num_batches: int) -> None:
         raise JobStopped("evaluator", f"failed on every attempt:\n\n{top_errors(errors)}", "Mend it, then start again")
     durable.write_file(run.path / RESULTS, "".join(_lines(attempts)).encode())
     run.set_state("COMPLETED")
-    run.write_card(_summary(attempts, spec, len(errors)))
+    run.write_card(_summary(attempts, spec))
 
 
-def _summary(attempts: Sequence[Mapping[str, Any]], spec: RftSpec, failed: int) -> dict[str, Any]:
-    """The score of the model: the mean over rows of the mean over their attempts."""
-    rows: dict[str, list[float]] = {}
-    for attempt in attempts:
-        if attempt["reward"] is not None:
-            rows.setdefault(attempt["prompt_id"], []).append(attempt["reward"])
-    means = [fmean(rewards) for rewards in rows.values()]
-    interval = mean_interval(means)
-    return {
-        "kind": EVALUATION,
-        "reward_mean": fmean(means),
-        "reward_ci95": None if interval is None else list(interval),
-        "rows": len(means),
-        "attempts": len(attempts),
-        "failed_share": failed / len(attempts),
-        "evaluator": spec.evaluator,
-    }
+def _summary(attempts: Sequence[Mapping[str, Any]], spec: RftSpec) -> dict[str, Any]:
+    """What is kept of an evaluation that came to its end."""
+    found = score_of([(attempt["prompt_id"], attempt["reward"]) for attempt in attempts])
+    assert found is not None, "an answer was graded"
+    return {"kind": EVALUATION, **asdict(found), "evaluator": spec.evaluator}
 
 
 def _lines(attempts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Each attempt as its row with the answer at the end of its messages, and what the grader said of it."""
     for attempt in attempts:
         row, failed = attempt["row"], attempt["reward"] is None
-        given = row.get("messages") or row["prompt"]
-        given = [{"role": "user", "content": given}] if isinstance(given, str) else given
-        messages = [m for i, m in enumerate(given) if any(later["role"] != "assistant" for later in given[i:])]
         parts = {
             name: {"score": value, "is_score_valid": True, "reason": ""} for name, value in attempt["parts"].items()
         }
@@ -165,5 +149,5 @@ def _lines(attempts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             "error": attempt["error"],
         }
         said = {"role": "assistant", "content": attempt["text"]}
-        line = {**row, "messages": [*messages, said], "evaluation_result": result}
+        line = {**row, "messages": [*asked_messages(row), said], "evaluation_result": result}
         yield json.dumps(line, ensure_ascii=False) + "\n"

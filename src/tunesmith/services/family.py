@@ -62,12 +62,12 @@ def origin_in_words(run: RunFolder) -> str:
         return ""
     what = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in origin.changed.items())
     at = f"at step {origin.step}" if origin.step else "from the start"
-    return f"fork of {Path(origin.run).name} {at}: {what}"
+    return f"fork of {origin.name or Path(origin.run).name} {at}: {what}"
 
 
 def in_words(members: Sequence[Member]) -> list[str]:
     """A line per run, forks indented below their parents."""
-    names = [f"{'   ' * (m.depth - 1) + '└─ ' if m.depth else ''}{m.run.path.name}" for m in members]
+    names = [f"{'   ' * (m.depth - 1) + '└─ ' if m.depth else ''}{m.run.name}" for m in members]
     width = max(map(len, names), default=0)
     return [f"{name:<{width}}  {_line(member)}" for name, member in zip(names, members, strict=True)]
 

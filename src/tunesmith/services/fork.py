@@ -78,7 +78,7 @@ def fork(
         raise Conflict(str(folder), "exists already", "Give another output_dir")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with durable.new_folder(folder) as temporary:
-        _fill(temporary, parent, spec, Parent(str(parent.path), step, changed))
+        _fill(temporary, parent, spec, Parent(str(parent.path), step, changed, parent.name))
     return RunFolder.open(folder)
 
 

@@ -8,6 +8,7 @@ from tunesmith.core.ports import Answer, Question
 from tunesmith.core.types import Completion, Ints, SamplingParams
 from tunesmith.models.chat import ChatRenderer
 from tunesmith.models.grammar import json_grammar
+from tunesmith.models.untrusted import untrusted_prompt
 
 Draw = Callable[[Ints, SamplingParams], Awaitable[Completion]]
 
@@ -22,7 +23,8 @@ async def answered(question: Question, renderer: ChatRenderer, context: int, dra
     Raises:
         UserError: the question leaves no room for an answer, or its form cannot be enforced.
     """
-    prompt = renderer.prompt(question.messages)
+    # What is graded came from a policy or from strangers: it may not end its turn and speak for others.
+    prompt = untrusted_prompt(renderer, question.messages)
     room = context - len(prompt)
     if room < 1:
         problem = f"a question of {len(prompt)} tokens leaves no room in a context of {context}"

@@ -65,8 +65,8 @@ class Keeper:
         if report.step < self._num_steps:
             stopped = stopped or why_stop(self._settings, self._history, findings)
         if not stopped and (last or report.step % spec.save_every == 0):
-            kept, adapter = spec.keep_checkpoints, bool(spec.lora_rank)
-            checkpoints.save(run, trainer, report.step, size, report.state, kept, adapter)
+            kept, weights = spec.keep_checkpoints, checkpoints.ADAPTER if spec.lora_rank else checkpoints.MODEL
+            checkpoints.save(run, trainer, report.step, size, report.state, kept, weights)
         run.set_state("RUNNING", step=report.step)
         self._watcher.stepped(report)
         return stopped

@@ -10,10 +10,10 @@ from tunesmith.core.errors import NotFound, UserError, unknown
 from tunesmith.grading.composed import PREFIX, judged
 from tunesmith.grading.evaluator import ComposedTarget, parse_evaluator
 from tunesmith.services.deployments import Deployments
-from tunesmith.services.jobs.kept import KeptCheckpoints
+from tunesmith.services.jobs.kept import Kept, KeptCheckpoints
 from tunesmith.services.registry import Registry
 from tunesmith.services.sessions.vault import Vault
-from tunesmith.services.tuned_models import TunedModels
+from tunesmith.services.tuned_models import TunedModel, TunedModels
 
 WHERE = "evaluator.model"
 """A grader's model, in refusals."""
@@ -55,10 +55,9 @@ class ModelNames:
             return self._deployed(owner, (deployment or name).removeprefix(DEPLOYMENT), model)
         found = self._tuned.get(owner, name)
         if found is not None:
-            whole = ModelFolders(found.folder, None)
-            return whole if found.whole else self._adapter(name, found.base_model, found.folder)
+            return self._weights(name, found)
         if (kept := self._kept.find(owner, name)) is not None:
-            return self._adapter(name, kept.base_model, kept.folder)
+            return self._weights(name, kept)
         try:
             return ModelFolders(self._registry.find(name).folder, None)
         except NotFound:
@@ -69,6 +68,9 @@ class ModelNames:
     def _deployed(self, owner: str, deployment: str, model: str | None) -> ModelFolders:
         served, row = self._deployments.serves(owner, deployment, model), self._deployments.get(owner, deployment)
         return self.folders(owner, row.path if row.path and served == row.model else served)
+
+    def _weights(self, name: str, found: TunedModel | Kept) -> ModelFolders:
+        return ModelFolders(found.folder, None) if found.whole else self._adapter(name, found.base_model, found.folder)
 
     def _adapter(self, name: str, base_model: str, folder: Path) -> ModelFolders:
         if not folder.is_dir():

@@ -1,5 +1,6 @@
 """Rows of a dataset as a model reads them, and what of them is trained."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ class PreviewRow:
     """Of a pair: preferred or not preferred; else empty."""
     num_tokens: int
     parts: tuple[PreviewPart, ...]
+    graded: str = ""
+    """Of a prompt: what else the row holds, for its grader, as JSON."""
 
 
 def preview(file: Path, kind: str, renderer: ChatRenderer, most_rows: int) -> Iterator[PreviewRow]:
@@ -44,7 +47,13 @@ def preview(file: Path, kind: str, renderer: ChatRenderer, most_rows: int) -> It
             else:
                 pieces = renderer.preview(messages, row.tools)
                 count = len(renderer.conversation(messages, row.tools)[0])
-            yield PreviewRow(row.line, label, count, tuple(PreviewPart(text, weight) for text, weight in pieces))
+            parts = tuple(PreviewPart(text, weight) for text, weight in pieces)
+            yield PreviewRow(row.line, label, count, parts, _graded(row) if kind == "rft" else "")
+
+
+def _graded(row: Any) -> str:
+    given = {name: value for name, value in row.row.items() if name not in ("messages", "prompt", "tools")}
+    return json.dumps(given, ensure_ascii=False) if given else ""
 
 
 def _conversations(row: Any) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -90,7 +90,7 @@ def write_report(run: RunFolder) -> Path:
         lstrip_blocks=True,
     )
     page = environment.get_template("report.html").render(
-        name=run.path.name,
+        name=run.name,
         state=state,
         headline=_headline(card),
         origin=origin_in_words(run),

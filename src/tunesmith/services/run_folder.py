@@ -7,6 +7,7 @@ a crash cut short, and ``rewind`` removes it.
 import fcntl
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -29,6 +30,7 @@ State = Literal["CREATED", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "EARLY_ST
 STATES: tuple[State, ...] = get_args(State)
 ENDED: tuple[State, ...] = ("COMPLETED", "FAILED", "EARLY_STOPPED")
 RUNS = Path("runs")
+_STEP = re.compile(rb'\{"step": (\d+)[,}]')
 _OURS = ("spec.yaml", "metrics.jsonl", "timing.jsonl", "findings.json", "card.json", "checkpoints", "adapter", "model")
 
 
@@ -62,6 +64,8 @@ class Parent:
     """Last step that both have; 0 where they share the settings alone."""
     changed: dict[str, list[Any]]
     """Setting -> [its value there, its value here]."""
+    name: str = ""
+    """What people call that run; empty in older files."""
 
 
 class RunFolder:
@@ -114,6 +118,17 @@ class RunFolder:
                 raise Conflict(str(self.path), "another process is running this job", mend) from None
             yield
 
+    @property
+    def name(self) -> str:
+        """What people call it: what it was named, else the name of its folder."""
+        file = self._file("name.txt")
+        return file.read_text("utf-8").strip() if file.is_file() else self.path.name
+
+    def set_name(self, name: str) -> None:
+        """Name a run, or one that is about to be created here, otherwise than its folder."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        durable.write_file(self._file("name.txt"), f"{name}\n".encode())
+
     def spec(self) -> dict[str, Any]:
         """The settings as they were when the run was created, defaults included."""
         return dict(yaml.safe_load(self._file("spec.yaml").read_text("utf-8")))
@@ -164,7 +179,11 @@ class RunFolder:
 
     def metrics_after(self, step: int) -> list[Metrics]:
         """The lines of later steps, oldest first."""
-        return list(takewhile(lambda line: line["step"] > step, self.newest_metrics()))[::-1]
+        return [json.loads(line) for line in self.metric_lines_after(step)]
+
+    def metric_lines_after(self, step: int) -> list[bytes]:
+        """The same as they stand in the file: JSON objects, for who passes them on and need not look into them."""
+        return list(takewhile(lambda line: _step_of(line) > step, newest_lines(self._file("metrics.jsonl"))))[::-1]
 
     def append_timing(self, step: int, metrics: Mapping[str, float]) -> int:
         """Like append_metrics, for what a clock measured: that differs between reruns, so it has its own file."""
@@ -325,6 +344,12 @@ def _line(step: int, metrics: Mapping[str, float]) -> str:
             mend = "Lower learning_rate, or look at this step's rollouts; the run can be resumed from its checkpoint"
             raise JobStopped(name, f"is {value} at step {step}, which no metric may be", mend)
     return json.dumps({"step": step, **values}, allow_nan=False)
+
+
+def _step_of(line: bytes) -> int:
+    """Of what ``_line`` made, without reading the rest."""
+    found = _STEP.match(line)
+    return int(found[1]) if found else int(json.loads(line)["step"])
 
 
 def _finding(stored: dict[str, Any]) -> Finding:

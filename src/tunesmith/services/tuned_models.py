@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import String, select
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tunesmith.core.durable import new_folder
 from tunesmith.core.errors import Conflict, NotFound, UserError
@@ -69,6 +69,20 @@ def card_of(model: TunedModel) -> dict[str, Any]:
     return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
 
 
+def insert(db: Session, row: TunedModelRow) -> TunedModel:
+    """Write a name in the caller's transaction; the same again changes nothing.
+
+    Raises:
+        Conflict: it is taken.
+    """
+    old = db.get(TunedModelRow, (row.owner, row.name))
+    if old is None:
+        db.add(row)
+    elif (old.base_model, old.folder, old.job_id) != (row.base_model, row.folder, row.job_id):
+        raise Conflict(row.name, f"is the name of {old.folder}", "Give another name, or remove that model first")
+    return _model(old or row)
+
+
 class TunedModels:
     """The names in one database. Nothing is cached: a model that another process adds answers at once."""
 
@@ -86,9 +100,15 @@ class TunedModels:
             UserError: a name that cannot be one, or a folder that holds neither an adapter nor a model.
             NotFound: no base model of that name. Conflict: the name is taken.
         """
+        row = self.row_of(owner, name, base_model, folder, job_id)
+        with self._store.begin() as db:
+            return insert(db, row)
+
+    def row_of(self, owner: str, name: str, base_model: str, folder: Path, job_id: str) -> TunedModelRow:
+        """What ``add`` would write, checked but for whether the name is free."""
         self._check_name(name)
         base = self._registry.find(base_model).name
-        row = TunedModelRow(
+        return TunedModelRow(
             owner=owner,
             name=name,
             key=f"tuned:{uuid4().hex}",
@@ -98,13 +118,6 @@ class TunedModels:
             job_id=job_id,
             created_at=utc_now(),
         )
-        with self._store.begin() as db:
-            old = db.get(TunedModelRow, (owner, name))
-            if old is None:
-                db.add(row)
-            elif (old.base_model, old.folder, old.job_id) != (row.base_model, row.folder, row.job_id):
-                raise Conflict(name, f"is the name of {old.folder}", "Give another name, or remove that model first")
-            return _model(old or row)
 
     def promote(self, owner: str, name: str, vault: Vault, path: str) -> TunedModel:
         """Give a checkpoint of the Training API a name. The weights are copied: they outlive the checkpoint.

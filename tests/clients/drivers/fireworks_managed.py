@@ -324,16 +324,13 @@ def trainers(story: Story) -> None:
 
 
 def chat(story: Story, model: str) -> str | None:
-    messages = [{"role": "user", "content": "What is 14 + 17?"}]
-    answer = story.do(
-        "chat.completions.create",
-        lambda answer: answer.choices[0].message.content is not None,
-        model=model,
-        messages=messages,
-        max_tokens=8,
-        temperature=0,
-    )
-    return None if answer is None else str(answer.choices[0].message.content)
+    """The same asked in both formats."""
+    asked = {"model": model, "messages": [{"role": "user", "content": "What is 14 + 17?"}]}
+    asked |= {"max_tokens": 8, "temperature": 0}
+    answer = story.do("chat.completions.create", lambda a: a.choices[0].message.content is not None, **asked)
+    said = None if answer is None else str(answer.choices[0].message.content)
+    story.do("messages.create", lambda message: "".join(block.text for block in message.content) == said, **asked)
+    return said
 
 
 def serving(story: Story) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def main(model: str) -> dict[str, Any]:
         "file": [file.model_dump(), client.files.retrieve(file.id).model_dump()],
         "files": [f.id for f in client.files.list(purpose="fine-tune", limit=1)],
         "both": [held_out.id, file.id],
+        "in_parts": in_parts(client),
         "content": client.files.content(file.id).text == rows(12).getvalue().decode(),
         "job": job.model_dump(),
         "ended": ended.model_dump(),
@@ -50,6 +51,25 @@ def main(model: str) -> dict[str, Any]:
         "halted": halted(client, model, file.id),
         "deleted": client.files.delete(held_out.id).model_dump(),
         "gone": refusal(lambda: client.files.retrieve(held_out.id)),
+    }
+
+
+def in_parts(client: openai.OpenAI) -> dict[str, Any]:
+    """A file of many parts, sent by the SDK's own loop, and an upload that is given up."""
+    whole = rows(40).getvalue()
+    done = client.uploads.upload_file_chunked(
+        file=whole, filename="many.jsonl", bytes=len(whole), mime_type="text/jsonl", purpose="fine-tune", part_size=1000
+    )
+    assert done.file is not None
+    content = client.files.content(done.file.id).content
+    client.files.delete(done.file.id)
+    begun = client.uploads.create(bytes=10, filename="few.jsonl", mime_type="text/jsonl", purpose="fine-tune")
+    part = client.uploads.parts.create(begun.id, data=b"0123456789")
+    return {
+        "upload": done.model_dump(),
+        "same": content == whole,
+        "part": part.model_dump(),
+        "cancelled": client.uploads.cancel(begun.id).model_dump(),
     }
 
 

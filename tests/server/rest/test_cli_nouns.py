@@ -1,8 +1,12 @@
 """The other commands against a real server: datasets, secrets, deployments, login, env, doctor."""
 
+import contextlib
 import io
 import json
+import socket
 import stat
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from tunesmith.core.errors import Denied
 def test_datasets(shell, files, tmp_path):
     done = shell("datasets", "upload", str(files / "rft.jsonl"), "--kind", "rft", "--name", "mine")
     assert done.out == "mine\n"
+    assert "next: tunesmith rft create --dataset mine --evaluator last_number --follow" in done.err
     assert shell("datasets", "get", "min", "--json").json["state"] == "READY"
     assert "rows" in shell("datasets", "get", "@latest").out
     assert "mine" in shell("datasets", "list").out
@@ -34,6 +39,65 @@ def test_a_bad_file_is_told_line_by_line(shell, tmp_path):
     failed = shell("datasets", "upload", "bad.jsonl", "--kind", "sft", code=2)
     assert "bad.jsonl:1" in failed.err
     shell("datasets", "delete", "bad", "--yes")
+
+
+class Breaking:
+    """A way to a server that breaks: the first connections carry so many bytes there, and nothing of an answer back."""
+
+    def __init__(self, base_url: str, lasts: list[int]) -> None:
+        self._far = (base_url.rpartition("/")[2].rpartition(":")[0], int(base_url.rpartition(":")[2]))
+        self._lasts = iter(lasts)
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, far = self.socket.accept()[0], socket.create_connection(self._far)
+                most = next(self._lasts, None)
+                threading.Thread(target=self._carry, args=(near, far, most), daemon=True).start()
+                if most is None:
+                    threading.Thread(target=self._carry, args=(far, near, None), daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket, most: int | None) -> None:
+        carried = 0
+        with contextlib.suppress(OSError):
+            while (most is None or carried < most) and (piece := source.recv(1 << 14)):
+                target.sendall(piece)
+                carried += len(piece)
+            if most is None:
+                target.shutdown(socket.SHUT_WR)
+                return
+            # The server has it all by now, or gets no more.
+            time.sleep(1)
+        source.close()
+        target.close()
+
+
+def test_an_upload_outlives_its_connection(shell, trainer, tmp_path, monkeypatch):
+    """Twice it breaks on the way there; then all arrives and the answer is lost."""
+    monkeypatch.setattr("tunesmith.cli.upload.PAUSES_S", (0.1, 0.1, 2.0, 2.0))
+    rows = b'{"messages": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]}\n' * 20_000
+    (tmp_path / "large.jsonl").write_bytes(rows)
+    way = Breaking(trainer.base_url, [100_000, 200_000, len(rows)])
+    try:
+        done = shell("datasets", "upload", "large.jsonl", "--name", "large", "--url", way.url)
+    finally:
+        way.socket.close()
+    assert done.out == "large\n" and done.err.count("sending it again") == 3
+    shell("datasets", "download", "large", "--output", "back.jsonl")
+    assert (tmp_path / "back.jsonl").read_bytes() == rows
+    shell("datasets", "delete", "large", "--yes")
+
+
+def test_nobody_there_is_said_at_once(shell, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n')
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    began = time.monotonic()
+    failed = shell("datasets", "upload", "rows.jsonl", "--url", f"http://127.0.0.1:{port}", code=1)
+    assert "no server answers" in failed.err and "again" not in failed.err and time.monotonic() - began < 10
 
 
 def test_secrets_are_never_shown(shell, monkeypatch):

@@ -38,6 +38,8 @@ PAGES = (
     "/dashboard/create/settings?kind=rft&dataset=sums&evaluator=contains&learning_rate=9",
     "/dashboard/create/plan?kind=rft&dataset=sums&evaluator=contains&learning_rate=9",
     "/dashboard/create/plan?kind=rft&dataset=sums&evaluator=contains",
+    "/dashboard/create/evaluator?kind=rft&dataset=sums",
+    f"{JOB}/regrade?errand=gone",
     "/dashboard/datasets",
     "/dashboard/datasets/sums",
     "/dashboard/datasets/broken",
@@ -131,6 +133,34 @@ def test_a_tuned_model_is_deployed_and_answers(window: Browser, job: str) -> Non
     assert window.all(".message.problem") == []
 
 
+def test_a_grader_is_written_mended_and_looks_at_the_attempts_of_a_job(window: Browser, job: str) -> None:
+    window.open("/dashboard/evaluators")
+    window.click("a", "Write one")
+    window.fill("[name=name]", "digits")
+    window.fill("[name=source]", "def grade(completion, row)\n")
+    window.click("button", "Build")
+    window.says("is no Python")
+    window.fill("[name=source]", "def grade(completion, row):\n    return 1.0 if completion[:1].isdigit() else 0.0\n")
+    window.click("button", "Build")
+    window.says("active", "New job with it")
+    window.open(job)
+    window.click("a", "Regrade")
+    window.fill("[name=evaluator]", "uploaded:digits")
+    window.click("button", "Regrade")
+    window.says("Same order within groups", "Changed sides", "attempts")
+    window.open(f"{job}/regrade")
+    window.fill("[name=evaluator]", "uploaded:nobody")
+    window.click("button", "Regrade")
+    window.says("no such evaluator")
+
+
+def test_a_fork_begins_where_something_is_left_to_train(window: Browser, job: str) -> None:
+    window.open(f"{job}/fork")
+    assert int(window.one("[name=at_step]").get_attribute("value") or "10") < 10
+    window.open(f"{job}/fork?setting=epochs")
+    assert window.one("[name=at_step]").get_attribute("value") == "10"
+
+
 def test_a_second_job_is_cloned_cancelled_and_compared(window: Browser, job: str) -> None:
     window.open(job)
     window.click("a", "Clone")
@@ -173,8 +203,15 @@ def test_keys_and_secrets(window: Browser) -> None:
     assert "a-very-secret-value" not in window.driver.page_source
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [
+        (360, False),
+        (1280, True),
+        pytest.param(360, True, marks=pytest.mark.slow),
+        pytest.param(1280, False, marks=pytest.mark.slow),
+    ],
+)
 def test_no_page_has_barriers_or_is_too_wide(window: Browser, job: str, width: int, dark: bool) -> None:
     window.size(width, dark)
     found = {}

@@ -105,3 +105,10 @@ def test_files_of_the_server_are_no_graders_here(post, job):
 def test_pages_of_a_draft_without_a_dataset_say_so(get, job):
     assert "none was chosen" in get("/create/plan?kind=sft").text
     assert get("/create/data?kind=nonsense").status_code == 400
+
+
+def test_a_result_that_the_server_forgot_is_told_and_the_page_goes_on(get, job):
+    told = get("/create/errands/0123")
+    assert told.status_code == 200 and "This result is gone" in told.text and "hx-trigger" not in told.text
+    for page in (f"/create/grader?{QUERY}&trial=0123", f"/create/plan?{QUERY}&errand=0123"):
+        assert "This result is gone" in get(page).text

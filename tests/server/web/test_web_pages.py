@@ -91,7 +91,7 @@ def test_deployments(app, get, post):
 
 def test_an_evaluator_is_uploaded_and_its_build_shown(app, get, upload):
     code = b"def grade(completion, row):\n    return 1.0\n"
-    answer = upload("/evaluators", "mine.py", code, entry_point="mine.py::grade")
+    answer = upload("/evaluators", "mine.py", code)
     assert answer.headers["location"] == "/dashboard/evaluators/mine"
     app.state.evaluators.build("ann", "mine")
     page = get("/evaluators/mine").text

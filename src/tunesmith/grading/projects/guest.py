@@ -30,6 +30,7 @@ PAST = ("rollout_status", "execution_metadata", "evaluation_result", "eval_metad
 """Fields of a row that tell of an earlier attempt at it."""
 _HOSTED = ("GithubActionRolloutProcessor", "KlavisSandboxRolloutProcessor")
 """Rollout processors that hand the work to a service on the internet."""
+_GYM = "MCPGymRolloutProcessor"
 _DEADLINE_EXCEEDED, _FINISHED = 4, 100
 """Of eval-protocol's status codes; those below 100, but for 0, are the errors of gRPC."""
 Reply = dict[str, Any]
@@ -98,10 +99,24 @@ class Entry:
             "max_concurrent_rollouts": int(self.params.max_concurrent_rollouts),
             "remote": self._remote(),
         }
+        self.gym = self._gym()
+
+    def _gym(self) -> Any:
+        """The server of its environments; None without one."""
+        if not self._is_a(_GYM):
+            return None
+        script = self.params.server_script_path
+        if not script or not Path(script).is_file():
+            raise NotUsable(f"{_GYM} needs server_script_path, a file of the project (it is {script!r})")
+        gym = _import(Path(__file__).with_name("gym.py"), "tunesmith_gym")
+        return gym.Gym(script, self.params.rollout_processor_kwargs or {})
+
+    def _is_a(self, name: str) -> bool:
+        return any(kind.__name__ == name for kind in type(self.processor).__mro__)
 
     def _remote(self) -> str:
         """Where the server is that makes the rollouts; empty without one."""
-        if not any(kind.__name__ == "RemoteRolloutProcessor" for kind in type(self.processor).__mro__):
+        if not self._is_a("RemoteRolloutProcessor"):
             return ""
         address = self.processor._remote_base_url or (self.params.rollout_processor_kwargs or {}).get("remote_base_url")
         if not address:
@@ -123,7 +138,7 @@ def load(root: Path, file: str, name: str) -> Entry:
     for folder in (str(path.parent), str(root)):
         if folder not in sys.path:
             sys.path.insert(0, folder)
-    module = _import(path)
+    module = _import(path, path.stem)
     function = getattr(module, name, None)
     if not callable(function):
         own = [k for k, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
@@ -131,11 +146,11 @@ def load(root: Path, file: str, name: str) -> Entry:
     return Entry(function, root)
 
 
-def _import(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+def _import(path: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None, "a .py file"
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -250,7 +265,7 @@ async def _process(entry: Entry, row: Any, params: dict[str, Any], attempt: dict
         semaphore=asyncio.Semaphore(1),
         server_script_path=given.server_script_path,
         steps=given.steps,
-        kwargs=given.rollout_processor_kwargs or {},
+        kwargs=await entry.gym.ready() if entry.gym is not None else given.rollout_processor_kwargs or {},
         exception_handler_config=given.exception_handler_config,
         **({"logger": given.logger} if given.logger is not None else {}),
     )
@@ -260,6 +275,8 @@ async def _process(entry: Entry, row: Any, params: dict[str, Any], attempt: dict
         processor = module.SingleTurnRolloutProcessor()
     elif entry.traits["remote"]:
         processor._remote_base_url = attempt["remote"]  # which leads there, and only there
+    elif entry.gym is not None:
+        processor.server = entry.gym  # else it refuses to begin
     tasks = processor([row], config)
     if len(tasks) != 1:
         raise ValueError(f"the rollout processor made {len(tasks)} tasks of one row")

@@ -68,11 +68,11 @@ class Guest:
         log = tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115, lives as long as the process
         process = await launch(
             [str(project.python), "-P", "-s", program.__file__],
-            readable=[project.root, Path(program.__file__), *python_folders(str(project.python))],
+            readable=[project.root, *_PROGRAM, *python_folders(str(project.python))],
             limits=replace(LIMITS, memory_mb=MEMORY_MB + given.memory_mb),
             sockets=given.sockets,
             network=given.network,
-            environment={**given.secrets, **_ENVIRONMENT, **given.environment},
+            environment={**given.secrets, **_ENVIRONMENT, **given.environment, "PATH": _path(project)},
             log=log,
         )
         guest = cls(process, log)
@@ -184,6 +184,14 @@ class Guest:
 
 _ENVIRONMENT = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "DISABLE_EP_SQLITE_LOG": "1", "EP_NO_UPLOAD": "1"}
 """eval-protocol without its database and its downloads."""
+
+
+_PROGRAM = (Path(program.__file__), Path(program.__file__).with_name("gym.py"))
+
+
+def _path(project: Project) -> str:
+    """Programs that the project starts: ``python`` is its own."""
+    return f"{project.python.parent}{os.pathsep}{os.defpath}"
 
 
 def _parsed(line: bytes) -> Reply | None:

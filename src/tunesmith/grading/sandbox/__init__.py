@@ -1,6 +1,7 @@
 """The sandbox: the one way to start code that is not ours. ``launch`` and ``run`` start it, ``level`` says how safe.
 
-Levels, best first: ``bubblewrap``; ``namespaces``, the same walls by our own hands; ``limits``, no walls at all.
+Levels, best first: ``bubblewrap``; ``namespaces``, the same walls by our own hands; ``landlock``, where a process may
+make no namespaces but can give up files and sockets; ``limits``, no walls at all.
 """
 
 from tunesmith.grading.sandbox.launch import Outcome, Sandboxed, launch, run

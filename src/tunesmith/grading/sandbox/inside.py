@@ -12,9 +12,13 @@ import socket
 import sys
 
 from tunesmith.grading.sandbox import kernel, landlock
+from tunesmith.grading.sandbox.bubblewrap import layout
 from tunesmith.grading.sandbox.plan import Limits, Plan, read
 
 _NOT_STARTED = 127
+_DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
+_MACHINE = ("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu")
+"""What libraries ask about the processor, and that tells of nobody."""
 
 
 def main() -> None:
@@ -27,7 +31,8 @@ def main() -> None:
     # Anyone inside may signal this process; only the default, which the first process of a namespace ignores, is safe.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     listeners = {_listener(int(port)): path for port, path in plan.sockets.items()}
-    _confine(plan)
+    if plan.level != "landlock":
+        _confine(plan)
     if listeners:
         _start_forwarding(listeners, (given, taken))
     child = os.fork()
@@ -44,7 +49,9 @@ def _confine(plan: Plan) -> None:
     if sys.platform != "linux":
         return
     kernel.call("prctl", kernel.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if plan.level != "limits":
+    if plan.level == "landlock":
+        landlock.confine(_rights(plan), None if plan.network else [int(port) for port in plan.sockets])
+    elif plan.level != "limits":
         # A second wall behind the mounts, with a lock of its own.
         landlock.confine({"/": landlock.LOOK, **dict.fromkeys(("/dev", *plan.fresh, *plan.writable), landlock.CHANGE)})
     if plan.seccomp:
@@ -59,6 +66,13 @@ def _confine(plan: Plan) -> None:
         kernel.call("prctl", kernel.PR_SET_SECCOMP, filter_mode, ctypes.byref(program), 0, 0)
 
 
+def _rights(plan: Plan) -> dict[str, int]:
+    """What the mounts would show, as rights over the places where it lies."""
+    seen = [path for place, (kind, source) in layout(plan).items() if kind == "read" for path in (place, source)]
+    changed = (*_DEVICES, *plan.writable, plan.working_folder)
+    return {**dict.fromkeys((*seen, *_MACHINE), landlock.LOOK), **dict.fromkeys(changed, landlock.CHANGE)}
+
+
 def _become(plan: Plan, given: int, taken: int) -> None:
     """Take the limits and the descriptors, and be the command."""
     try:
@@ -71,6 +85,9 @@ def _become(plan: Plan, given: int, taken: int) -> None:
         if sys.platform == "linux":
             kernel.call("prctl", kernel.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         limit_resources(plan.limits, own_user=plan.user is not None or plan.level in ("bubblewrap", "namespaces"))
+        if plan.level == "landlock":
+            # Not before the fork: who is confined alike could be signalled, and forwarding needs sockets.
+            _confine(plan)
         os.execvpe(plan.command[0], plan.command, plan.environment)
     except OSError as e:
         os.write(2, f"{plan.command[0]} cannot be started: {e}\n".encode())

@@ -7,6 +7,7 @@ import ctypes
 import os
 import stat
 import struct
+from collections.abc import Sequence
 
 from tunesmith.grading.sandbox import kernel
 
@@ -20,9 +21,9 @@ _OF_FILES = _EXECUTE | _WRITE | _READ | _SHORTEN | _CONTROL_DEVICES
 """Rights over what is no folder."""
 LOOK, CHANGE = _EXECUTE | _READ | _LIST, _EXECUTE | _READ | _LIST | _WRITE | _MAKE_AND_REMOVE | _MOVE | _SHORTEN
 """What rules give below a place."""
-_PORTS_SINCE = 4
+_PORTS_SINCE, _LISTEN, _CONNECT = 4, 1, 2
 _OTHERS_SINCE, _ABSTRACT_SOCKETS, _SIGNALS = 6, 1, 2
-_BELOW_A_PATH, _ASK_VERSION = 1, 1
+_BELOW_A_PATH, _AT_A_PORT, _ASK_VERSION = 1, 2, 1
 
 
 def version() -> int:
@@ -33,13 +34,19 @@ def version() -> int:
         return 0
 
 
-def confine(rights: dict[str, int]) -> None:
+def needed() -> int:
+    """The version that is enough where nothing else keeps a process in: with a user of its own it can signal nobody."""
+    return _PORTS_SINCE if os.geteuid() == 0 else _OTHERS_SINCE
+
+
+def confine(rights: dict[str, int], ports: Sequence[int] | None = None) -> None:
     """Keep no more than this over files, and over processes and nameless sockets those that are confined alike.
 
     Does nothing where the kernel has no Landlock; needs PR_SET_NO_NEW_PRIVS.
 
     Args:
         rights: path -> LOOK or CHANGE, for it and what lies below; places that are not there are left out.
+        ports: the only ones that streams may connect to, and none may listen; None leaves that alone.
     """
     known = version()
     if not known:
@@ -48,10 +55,14 @@ def confine(rights: dict[str, int]) -> None:
     others = _ABSTRACT_SOCKETS | _SIGNALS if known >= _OTHERS_SINCE else 0
     # Each kernel refuses what is longer than it knows.
     size = 8 * (1 + (known >= _PORTS_SINCE) + (known >= _OTHERS_SINCE))
-    given = struct.pack("3Q", files, 0, others)[:size]
+    streams = _LISTEN | _CONNECT if ports is not None and known >= _PORTS_SINCE else 0
+    given = struct.pack("3Q", files, streams, others)[:size]
     rules = kernel.system_call("landlock_create_ruleset", ctypes.create_string_buffer(given, size), size, 0)
     for path, right in rights.items():
         _allow_below(rules, path, right & files)
+    for port in ports or ():
+        rule = ctypes.create_string_buffer(struct.pack("2Q", _CONNECT, port), 16)
+        kernel.system_call("landlock_add_rule", rules, _AT_A_PORT, rule, 0)
     kernel.system_call("landlock_restrict_self", rules, 0)
     os.close(rules)
 

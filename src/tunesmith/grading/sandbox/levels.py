@@ -12,10 +12,10 @@ from typing import Final, Literal, get_args
 
 from tunesmith.core.errors import UserError, unknown
 from tunesmith.grading.processes import kill_all
-from tunesmith.grading.sandbox import seccomp
+from tunesmith.grading.sandbox import landlock, seccomp
 from tunesmith.grading.sandbox.prepare import Request, prepared
 
-Level = Literal["bubblewrap", "namespaces", "limits"]
+Level = Literal["bubblewrap", "namespaces", "landlock", "limits"]
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 SETTING = "TUNESMITH_SANDBOX"
 """The environment variable that demands a level; processes that we start inherit it."""
@@ -25,6 +25,13 @@ WARNING = (
     "Install bubblewrap, or allow user namespaces"
 )
 _TRIAL_S = 30.0
+_LOOK = """
+import sys
+try:
+    print("seen", open(sys.argv[1]).read())
+except OSError:
+    print("nothing")
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +79,16 @@ def trial(candidate: str) -> str:
     """Start something at a level; returns what is wrong with the level here, or nothing."""
     if candidate != "limits" and not seccomp.supported():
         return "needs Linux on x86_64 or aarch64"
-    look = "import os, sys; print('file seen' if os.path.exists(sys.argv[1]) else 'nothing seen')"
+    if candidate == "landlock" and (needed := landlock.needed()) > landlock.version():
+        return f"needs version {needed} of Landlock, and the kernel has {landlock.version() or 'none'}"
     with tempfile.NamedTemporaryFile(dir="/var/tmp") as file:
-        command = [os.path.realpath(sys.executable), "-I", "-S", "-c", look, file.name]
+        # Open to all: what keeps it from being read should be the level.
+        os.chmod(file.name, 0o644)
+        command = [os.path.realpath(sys.executable), "-I", "-S", "-c", _LOOK, file.name]
         code, said, error = _run(command, candidate)
     if code:
         return error.strip().splitlines()[-1][:300] if error.strip() else f"exit status {code}"
-    return "a file outside can be seen" if candidate != "limits" and said.strip() != "nothing seen" else ""
+    return "a file outside can be read" if candidate != "limits" and said.strip() != "nothing" else ""
 
 
 def _run(command: list[str], candidate: str) -> tuple[int, str, str]:

@@ -79,7 +79,7 @@ def _into_namespaces(plan: Plan, inside: tuple[int, ...]) -> None:
 
 
 def _without_walls(plan: Plan, inside: tuple[int, ...]) -> None:
-    """Limits alone, and a user of its own where we are root."""
+    """No mounts; a user of its own where we are root."""
     if plan.user is not None:
         needed = [plan.python, plan.package, *plan.readable, *plan.writable, plan.working_folder]
         privileges.give_up_what_can_be(plan.user, [*needed, *plan.files.values(), *plan.sockets.values()])

@@ -99,11 +99,11 @@ def _plan(request: Request, level: str, user: int | None, folder: Path) -> Plan:
     work = request.work or own
     if user is not None:
         _give(request.work or folder, user)
-    walls = level != "limits"
+    mounts = level in ("bubblewrap", "namespaces")
     sockets = {str(port): str(path.absolute()) for port, path in (request.sockets or {}).items()}
     for socket in sockets.values():
         os.chmod(socket, 0o666)
-    inner = {port: f"/run/sockets/{port}" for port in sockets} if walls else sockets
+    inner = {port: f"/run/sockets/{port}" for port in sockets} if mounts else sockets
     files = {"/etc/hosts": "/etc/hosts" if request.network else str(hosts)}
     files |= {place: os.path.realpath(place) for place in _system_files(request.network)}
     python = Path(sys.base_prefix)
@@ -124,8 +124,16 @@ def _plan(request: Request, level: str, user: int | None, folder: Path) -> Plan:
         files=files | {inner[port]: sockets[port] for port in sockets},
         sockets=inner,
         network=request.network,
-        seccomp=base64.b64encode(seccomp.program()).decode() if walls else "",
+        seccomp="" if level == "limits" else base64.b64encode(_filter(request, mounts)).decode(),
     )
+
+
+def _filter(request: Request, mounts: bool) -> bytes:
+    """Which system calls are refused; without mounts and a network of its own, more sockets are."""
+    if mounts:
+        return seccomp.program()
+    families = seccomp.INTERNET if request.network or request.sockets else ()
+    return seccomp.program(families=families, datagrams=request.network)
 
 
 def _places(paths: Sequence[Path]) -> list[str]:

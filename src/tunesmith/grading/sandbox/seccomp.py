@@ -8,6 +8,7 @@ import errno
 import platform
 import struct
 import sys
+from collections.abc import Sequence
 
 from tunesmith.grading.sandbox.kernel import NEW_NAMESPACES
 
@@ -79,12 +80,15 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """Name -> column above, AUDIT_ARCH_*."""
 _CLONE, _CLONE3, _SOCKET = (56, 220), 435, (41, 198)
-_UNIX, _INTERNET, _INTERNET_6 = 1, 2, 10
+UNIX, INTERNET = (1,), (2, 10)
+"""Families of sockets."""
+FAMILIES = (*UNIX, *INTERNET)
+_STREAM = 1
 _X32_BIT = 0x40000000
 """System calls of the second kind that x86_64 has; the same calls by other numbers."""
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 
 
@@ -93,8 +97,13 @@ def supported() -> bool:
     return sys.platform == "linux" and platform.machine() in _MACHINES
 
 
-def program(machine: str | None = None) -> bytes:
-    """The filter for this machine, as an array of ``struct sock_filter``."""
+def program(machine: str | None = None, families: Sequence[int] = FAMILIES, datagrams: bool = True) -> bytes:
+    """The filter for this machine, as an array of ``struct sock_filter``.
+
+    Args:
+        families: of sockets that may be made.
+        datagrams: whether they may be others than streams.
+    """
     column, architecture = _MACHINES[machine or platform.machine()]
     rules = [
         _rule(_LOAD, _ARCHITECTURE),
@@ -116,17 +125,22 @@ def program(machine: str | None = None) -> bytes:
         _refuse(errno.EPERM),
         _rule(_RETURN, _ALLOW),
     ]
-    # Some families, such as the one between virtual machines, know no namespaces.
-    rules += [
-        _rule(_EQUAL, _SOCKET[column], 0, 5),
-        _rule(_LOAD, _FIRST_ARGUMENT),
-        _rule(_EQUAL, _UNIX, 3, 0),
-        _rule(_EQUAL, _INTERNET, 2, 0),
-        _rule(_EQUAL, _INTERNET_6, 1, 0),
-        _refuse(errno.EAFNOSUPPORT),
-        _rule(_RETURN, _ALLOW),
-    ]
+    sockets = _of_sockets(families, datagrams)
+    rules += [_rule(_EQUAL, _SOCKET[column], 0, len(sockets)), *sockets, _rule(_RETURN, _ALLOW)]
     return b"".join(rules)
+
+
+def _of_sockets(families: Sequence[int], datagrams: bool) -> list[bytes]:
+    """Some families, such as the one between virtual machines, know no namespaces."""
+    count = len(families)
+    rules = [_rule(_LOAD, _FIRST_ARGUMENT)]
+    rules += [_rule(_EQUAL, family, count - i, 0) for i, family in enumerate(families)]
+    rules += [_refuse(errno.EAFNOSUPPORT)]
+    if not datagrams:
+        # Flags are in the same number.
+        rules += [_rule(_LOAD, _SECOND_ARGUMENT), _rule(_AND, 0xF), _rule(_EQUAL, _STREAM, 1, 0)]
+        rules += [_refuse(errno.EAFNOSUPPORT)]
+    return [*rules, _rule(_RETURN, _ALLOW)]
 
 
 def _rule(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:

@@ -26,7 +26,7 @@ class Form:
 
     fields: dict[str, str] = field(default_factory=dict)
     filename: str | None = None
-    """Of the part ``file``; None where there was none."""
+    """Of the part that is a file; None where there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,30 +89,35 @@ class Pieces:
         return content, at >= 0
 
 
-async def read_form(content_type: str, stream: AsyncIterator[bytes], file: Sink, most_bytes: int) -> Form:
-    """Write the part ``file`` to a file and return the fields.
+async def read_form(
+    content_type: str, stream: AsyncIterator[bytes], file: Sink, most_bytes: int, part: str = "file"
+) -> Form:
+    """Write one part to a file and return the fields.
+
+    Args:
+        part: the name of that part.
 
     Raises:
         UserError: no form, one that is cut off, or a file over the limit.
     """
-    pieces, form, part = Pieces(_boundary(content_type)), Form(), Part("", None)
+    pieces, form, now = Pieces(_boundary(content_type)), Form(), Part("", None)
     fields: dict[str, bytes] = {}
     size = 0
     async for chunk in stream:
         for piece in pieces.feed(chunk):
             if isinstance(piece, Part):
-                part = piece
-                if part.name == "file":
-                    form.filename = part.filename or "upload"
+                now = piece
+                if now.name == part:
+                    form.filename = now.filename or "upload"
                 else:
-                    fields[part.name] = b""
-            elif part.name == "file":
+                    fields[now.name] = b""
+            elif now.name == part:
                 size += len(piece)
                 if size > most_bytes:
-                    raise UserError("file", f"is larger than {most_bytes:,} bytes", "Send a smaller file")
+                    raise UserError(part, f"is larger than {most_bytes:,} bytes", "Send a smaller file")
                 file.write(piece)
             else:
-                fields[part.name] += piece
+                fields[now.name] += piece
                 if sum(map(len, fields.values())) > MOST_FIELD_BYTES:
                     raise UserError("body", "has more text than a form needs", "Send files as the part named file")
     if not pieces.ended:

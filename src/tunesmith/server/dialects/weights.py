@@ -8,11 +8,12 @@ from tunesmith.core.errors import NotFound, unknown
 from tunesmith.models.chat import ChatRenderer
 from tunesmith.services.deployments import Deployments
 from tunesmith.services.jobs.jobs import Jobs
+from tunesmith.services.jobs.kept import Kept
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
 from tunesmith.services.sessions import Sessions
 from tunesmith.services.sessions.samplers import LiveSampler
-from tunesmith.services.tuned_models import TunedModels
+from tunesmith.services.tuned_models import TunedModel, TunedModels
 
 CHECKPOINT, DEPLOYMENT = "tinker://", "deployments/"
 NameRule = Callable[[Request, str, str], LiveSampler | None]
@@ -34,13 +35,10 @@ def find_weights(request: Request, owner: str, model: str) -> LiveSampler:
     if model.startswith(DEPLOYMENT):
         return deployed(request, owner, model.removeprefix(DEPLOYMENT))
     if (found := tuned.get(owner, model)) is not None:
-        if not found.whole:
-            return sessions.samplers.adapter(owner, found.base_model, found.key, found.folder)
-        sessions.engines.adopt(found.key, found.folder)
-        return sessions.samplers.adapter(owner, found.key, "", None)
+        return _live(sessions, owner, found)
     jobs: Jobs = request.app.state.jobs
     if (kept := jobs.kept.find(owner, model)) is not None:
-        return sessions.samplers.adapter(owner, kept.base_model, kept.key, kept.folder)
+        return _live(sessions, owner, kept)
     rules: tuple[NameRule, ...] = request.app.state.name_rules
     for rule in rules:
         if (live := rule(request, owner, model)) is not None:
@@ -51,6 +49,14 @@ def find_weights(request: Request, owner: str, model: str) -> LiveSampler:
         names = [base.name for base in registry.models()] + [own.name for own in tuned.page(owner)[0]]
         refusal = unknown("model", model[:200], names)
         raise NotFound(refusal.where, refusal.problem, refusal.mend) from None
+
+
+def _live(sessions: Sessions, owner: str, found: TunedModel | Kept) -> LiveSampler:
+    """An adapter on its base model; a whole model has an engine of its own."""
+    if not found.whole:
+        return sessions.samplers.adapter(owner, found.base_model, found.key, found.folder)
+    sessions.engines.adopt(found.key, found.folder)
+    return sessions.samplers.adapter(owner, found.key, "", None)
 
 
 def deployed(request: Request, owner: str, deployment: str, model: str | None = None) -> LiveSampler:

@@ -10,6 +10,7 @@ from tunesmith.server.web import (
     create_pages,
     datasets_page,
     deployments_page,
+    evaluations_page,
     evaluators_page,
     fork_page,
     job_actions,
@@ -20,6 +21,7 @@ from tunesmith.server.web import (
     models_page,
     regrade_page,
     rollouts_page,
+    write_page,
 )
 from tunesmith.server.web.pages import new_router
 
@@ -34,7 +36,9 @@ PAGES = (
     job_actions,
     compare_page,
     create_pages,
+    write_page,
     datasets_page,
+    evaluations_page,
     evaluators_page,
     models_page,
     deployments_page,

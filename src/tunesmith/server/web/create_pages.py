@@ -11,6 +11,7 @@ from tunesmith.grading import GRADERS
 from tunesmith.server.web import links
 from tunesmith.server.web.datasets_page import SHOWN_PROBLEMS, model_names, preview_of, verdict_of
 from tunesmith.server.web.draft import Draft, boxes_of, draft_of, draft_of_job
+from tunesmith.server.web.errands_shown import errand_of
 from tunesmith.server.web.forms import Form
 from tunesmith.server.web.pages import HEADERS, fragment, new_router, page
 from tunesmith.server.web.setting_fields import fields_of, goals_of
@@ -90,7 +91,7 @@ async def try_grader(request: Request, form: Form) -> Response:
     """Grade the base model's attempts at ten rows, in a process of its own."""
     draft = draft_of(form.pairs)
     name = await _start(request, form.owner, "try", draft)
-    return RedirectResponse(draft.href("grader", trial=name), 303, HEADERS)
+    return RedirectResponse(draft.href("grader", trial=name) + "#trial", 303, HEADERS)
 
 
 @router.get("/create/settings")
@@ -130,14 +131,13 @@ async def rehearse(request: Request, form: Form) -> Response:
     """Run a few steps and throw them away, in a process of its own: what the job will take."""
     draft = draft_of(form.pairs)
     name = await _start(request, form.owner, "plan", draft)
-    return RedirectResponse(draft.href("plan", errand=name), 303, HEADERS)
+    return RedirectResponse(draft.href("plan", errand=name) + "#rehearsal", 303, HEADERS)
 
 
 @router.get("/create/errands/{name}")
 async def errand_state(request: Request, visitor: Seen, name: str) -> Response:
     """The piece of a page that waits for an errand."""
-    errands: Errands = request.app.state.errands
-    view: dict[str, Any] = {"errand": errands.get(visitor.owner, name), "name": name}
+    view: dict[str, Any] = {"errand": errand_of(request, visitor.owner, name), "name": name}
     return HTMLResponse(fragment("errand.html", **view), headers=HEADERS)
 
 
@@ -169,8 +169,7 @@ async def _start(request: Request, owner: str, what: str, draft: Draft) -> str:
 
 
 def _errand(request: Request, visitor: Seen, name: str) -> dict[str, Any] | None:
-    errands: Errands = request.app.state.errands
-    return {"errand": errands.get(visitor.owner, name), "name": name} if name else None
+    return {"errand": errand_of(request, visitor.owner, name), "name": name} if name else None
 
 
 def _draft(request: Request) -> Draft:

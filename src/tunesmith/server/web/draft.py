@@ -34,6 +34,10 @@ class Draft:
         """With some settings otherwise."""
         return replace(self, settings={**self.settings, **settings})
 
+    def with_evaluator(self, evaluator: str) -> "Draft":
+        """Graded by this one alone."""
+        return replace(self, evaluators=(evaluator,))
+
     def href(self, page: str, **more: str) -> str:
         """The address of a page with this draft."""
         given = [("kind", self.kind), ("base_model", self.base_model), ("dataset", self.dataset)]

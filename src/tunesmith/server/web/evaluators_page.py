@@ -13,11 +13,14 @@ from tunesmith.server.web.live import stream
 from tunesmith.server.web.pages import HEADERS, fragment, new_router, page
 from tunesmith.server.web.uploads import id_of_file, uploaded
 from tunesmith.server.web.visitor import PREFIX, Seen
+from tunesmith.services.entry_points import entry_point_of
 from tunesmith.services.evaluators import Evaluators
 
 router = new_router()
 MOST = 200
 LOG_BYTES = 64 << 10
+MOST_READ = 1 << 20
+"""Of a single file, to find the function that scores."""
 
 
 @router.get("/evaluators")
@@ -34,6 +37,9 @@ async def upload_evaluator(request: Request, visitor: Seen) -> Response:
         fields = upload.form.fields
         name = fields.get("name", "").strip() or id_of_file(upload.filename)
         entry = fields.get("entry_point", "").strip()
+        if not entry and upload.filename.endswith(".py"):
+            upload.file.seek(0)
+            entry = entry_point_of(upload.filename, upload.file.read(MOST_READ).decode("utf-8", "replace"))
         await asyncio.to_thread(lambda: evaluators.create(visitor.owner, name, entry_point=entry))
         try:
             with evaluators.upload(visitor.owner, name, upload.filename) as incoming:
@@ -47,8 +53,10 @@ async def upload_evaluator(request: Request, visitor: Seen) -> Response:
 
 @router.get("/evaluators/{name}")
 def evaluator_page(request: Request, visitor: Seen, name: str) -> Response:
-    row = _evaluators(request).get(visitor.owner, name)
-    return page(request, "evaluator.html", visitor, row=row, log=_log(request, visitor, name))
+    evaluators = _evaluators(request)
+    row = evaluators.get(visitor.owner, name)
+    text = row.uploaded and evaluators.source(visitor.owner, name).suffix == ".py"
+    return page(request, "evaluator.html", visitor, row=row, log=_log(request, visitor, name), text=text)
 
 
 @router.get("/evaluators/{name}/live")

@@ -7,12 +7,11 @@ from tunesmith.server.web import links, words
 from tunesmith.server.web.sparkline import sparkline
 from tunesmith.services.curves import Curves
 from tunesmith.services.jobs.job import Job
+from tunesmith.services.jobs.job_kinds import JOB_KINDS
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.moves import ENDED
 from tunesmith.services.jobs.progress import Progress
 
-MAIN = {"rft": ("rollout/reward_mean", "reward"), "sft": ("train/loss", "loss"), "dpo": ("train/accuracy", "accuracy")}
-"""Kind -> (the metric that says whether it learns, its name)."""
 SPARK_POINTS = 60
 
 
@@ -51,7 +50,8 @@ class JobRow:
 
 def row_of(jobs: Jobs, curves: Curves, job: Job) -> JobRow:
     run = jobs.run(job.owner, job.id)
-    metric, name = MAIN[job.kind]
+    newest = JOB_KINDS[job.kind].newest
+    metric, name = newest.metric, newest.name
     curve = curves.of(run, [metric], SPARK_POINTS).get(metric)
     progress = jobs.progress_of(job)
     return JobRow(

@@ -10,6 +10,7 @@ from tunesmith.server.web import links, words
 from tunesmith.server.web.job_row import JobRow, row_of
 from tunesmith.services.curves import Curves
 from tunesmith.services.jobs.job import Job, JobEvent
+from tunesmith.services.jobs.job_kinds import JOB_KINDS, JobKind
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.moves import MOVES
 from tunesmith.spec.bounds import MANAGED
@@ -54,6 +55,7 @@ class JobView:
     """The parts of the page that change while a job runs."""
 
     row: JobRow
+    kind: JobKind
     tiles: list[Tile]
     findings: Sequence[Finding]
     events: list[JobEvent]
@@ -72,6 +74,7 @@ def view_of(jobs: Jobs, curves: Curves, job: Job, level: str) -> JobView:
     shown = LEVELS[LEVELS.index(level) :] if level in LEVELS else LEVELS
     return JobView(
         row=row,
+        kind=JOB_KINDS[job.kind],
         tiles=_tiles(job, row, curves, jobs),
         findings=jobs.findings(job.owner, job.id),
         events=jobs.newest_events(job.owner, job.id, shown),
@@ -103,17 +106,16 @@ def _level_of(entry: str) -> str:
 def _tiles(job: Job, row: JobRow, curves: Curves, jobs: Jobs) -> list[Tile]:
     run = jobs.run(job.owner, job.id)
     last = curves.last(run)
-    what = "reward" if job.kind == "rft" else "loss"
-    metric = "eval/reward_mean" if job.kind == "rft" else "eval/loss"
-    held = curves.of(run, [metric]).get(metric)
+    kind = JOB_KINDS[job.kind]
+    held = curves.of(run, [kind.held_out.metric]).get(kind.held_out.metric)
     before_after = f"{words.number(held.values[0])} → {words.number(held.values[-1])}" if held else "—"
     steps = f"{row.progress.step}" + (f" of {row.progress.num_steps}" if row.progress.num_steps else "")
     tiles = [
-        Tile(f"Held-out {what}", before_after, "before → now" if held else "not measured yet"),
+        Tile(f"Held-out {kind.held_out.name}", before_after, "before → now" if held else "not measured yet"),
         Tile(f"Training {row.metric}", row.value, "newest step"),
         Tile("Steps", steps, row.left if row.left != "—" else ""),
     ]
-    if job.kind == "rft":
+    if kind.samples:
         signal, kl = last.get("rollout/signal_share"), last.get("policy/kl_ref")
         tiles += [
             Tile("Groups with signal", words.share(signal), "only these teach"),

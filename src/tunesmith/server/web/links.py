@@ -11,10 +11,15 @@ from tunesmith.services.jobs.jobs import Jobs
 SLUGS = {"rft": "reinforcement", "sft": "supervised", "dpo": "preference"}
 KINDS = {slug: kind for kind, slug in SLUGS.items()}
 JOBS = f"{PREFIX}/fine-tuning"
+EVALUATIONS = f"{PREFIX}/evaluations"
 
 
 def of_job(job: Job) -> str:
     return f"{JOBS}/{SLUGS[job.kind]}/{job.name}"
+
+
+def of_evaluation(job: Job) -> str:
+    return f"{EVALUATIONS}/{job.name}"
 
 
 def of_dataset(dataset_id: str) -> str:

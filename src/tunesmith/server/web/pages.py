@@ -15,6 +15,7 @@ from tunesmith.core.errors import UserError
 from tunesmith.server.dialects.refusals import Refusal, refusal_of
 from tunesmith.server.errors import explain
 from tunesmith.server.web import assets, words
+from tunesmith.server.web.row_examples import ROW_EXAMPLES
 from tunesmith.server.web.visitor import PREFIX, LoginNeeded, Visitor, known_visitor
 
 HEADERS = {
@@ -26,6 +27,7 @@ HEADERS = {
 }
 SECTIONS = (
     ("Fine-tuning", "fine-tuning"),
+    ("Evaluations", "evaluations"),
     ("Datasets", "datasets"),
     ("Evaluators", "evaluators"),
     ("Models", "models"),
@@ -48,6 +50,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"asset": assets.address, "missing_assets": assets.missing, "sections": SECTIONS, "at": PREFIX}
+    made.globals |= {"row_examples": ROW_EXAMPLES}
     made.filters |= words.FILTERS
     return made
 

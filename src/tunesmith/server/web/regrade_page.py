@@ -8,6 +8,7 @@ from fastapi.responses import RedirectResponse
 
 from tunesmith.grading.builtin import GRADERS
 from tunesmith.server.web import links
+from tunesmith.server.web.errands_shown import errand_of
 from tunesmith.server.web.forms import Form
 from tunesmith.server.web.job_page import ADDRESS
 from tunesmith.server.web.pages import HEADERS, new_router, page
@@ -24,10 +25,11 @@ router = new_router()
 def regrade_page(request: Request, visitor: Seen, slug: str, name: str, errand: str = "") -> Response:
     job = links.find_job(request.app.state.jobs, visitor.owner, slug, name)
     evaluators: Evaluators = request.app.state.evaluators
-    errands: Errands = request.app.state.errands
     own = [f"uploaded:{e.id}" for e in evaluators.page(visitor.owner, states=("ACTIVE",), limit=200)[0]]
     view: dict[str, Any] = {"job": job, "href": links.of_job(job), "graders": [*own, *GRADERS], "name": errand}
-    return page(request, "regrade.html", visitor, **view, errand=errands.get(visitor.owner, errand) if errand else None)
+    return page(
+        request, "regrade.html", visitor, **view, errand=errand_of(request, visitor.owner, errand) if errand else None
+    )
 
 
 @router.post(ADDRESS + "/regrade")
@@ -39,4 +41,4 @@ async def regrade(request: Request, form: Form, slug: str, name: str) -> Respons
     job = await asyncio.to_thread(links.find_job, jobs, form.owner, slug, name)
     asked = await asyncio.to_thread(Offspring(jobs).regrading, form.owner, job.id, named, None, held_out)
     started = errands.start(form.owner, "regrade", asked)
-    return RedirectResponse(f"{links.of_job(job)}/regrade?errand={started}", 303, HEADERS)
+    return RedirectResponse(f"{links.of_job(job)}/regrade?errand={started}#result", 303, HEADERS)

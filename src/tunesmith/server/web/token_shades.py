@@ -1,6 +1,6 @@
 """Ways to colour the tokens of an attempt. A way is a row of VIEWS: what it shows and where its shades change."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tunesmith.services.rollout_browser import Token
@@ -40,12 +40,9 @@ OF_THE_CLIP = (0.02, 0.5, 1.0)
 PUSHES = (0.0, 0.5, 1.0)
 
 
-def _below(limits: Sequence[float], value: float) -> str:
-    return f"t{sum(value < limit for limit in limits)}"
-
-
-def _above(limits: Sequence[float], value: float) -> str:
-    return f"t{sum(value > limit for limit in limits)}"
+def _rising(passed: Iterable[bool]) -> str:
+    """A shade for each limit that was passed, one after the other."""
+    return f"t{sum(passed)}"
 
 
 def _aside(limits: Sequence[float], distance: float) -> str:
@@ -70,7 +67,7 @@ VIEWS = {
         "Probability",
         "How likely the model held each token when it sampled it.",
         lambda token, _: token.probability,
-        lambda value, _: _below(PROBABILITIES, value),
+        lambda value, _: _rising(value < limit for limit in PROBABILITIES),
         RISING,
         ("above 99%", "above 90%", "above 60%", "above 30%", "above 10%", "below"),
     ),
@@ -78,7 +75,7 @@ VIEWS = {
         "Entropy",
         "How undecided the model was between tokens, in nats: at 0 it had no choice.",
         lambda token, _: token.entropy,
-        lambda value, _: _above(NATS, value),
+        lambda value, _: _rising(value > limit for limit in NATS),
         RISING,
         ("0", "above 0.01", "above 0.1", "above 0.5", "above 1", "above 2"),
     ),

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from tunesmith.services.chart import duration as duration
 from tunesmith.services.chart import number as number
 from tunesmith.services.chart import show_value
 
 KIND_NAMES = {"rft": "RFT", "sft": "SFT", "dpo": "DPO"}
+TYPE_NAMES = {"str": "text", "int": "number", "float": "number", "bool": "true, false"}
 TONES = {
     "running": "run",
     "queued": "wait",
@@ -82,6 +85,22 @@ def squeeze(text: str, most: int) -> str:
     return line if len(line) <= most else f"… {line[-most:]}"
 
 
+def with_code(text: str) -> Markup:
+    """What stands in backticks as code."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts))
+
+
+def shorten(text: str, most: int) -> str:
+    """The beginning of a text."""
+    return text if len(text) <= most else f"{text[:most]} …"
+
+
+def type_name(name: str) -> str:
+    """What to write into the field of an argument of that Python type."""
+    return TYPE_NAMES.get(name, name)
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "number": number,
     "share": share,
@@ -92,6 +111,9 @@ FILTERS: dict[str, Callable[..., str]] = {
     "ago": ago,
     "typed": typed,
     "squeeze": squeeze,
+    "shorten": shorten,
+    "with_code": with_code,
+    "type_name": type_name,
     "tone": lambda state: TONES.get(state, "wait"),
     "kind_name": lambda kind: KIND_NAMES[kind],
     "state_name": lambda state: state.replace("_", " "),

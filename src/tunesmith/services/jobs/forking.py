@@ -36,6 +36,7 @@ def queue_fork(
     made = None
     try:
         run = fork(before, spec.model_dump(), at_step, folders.run(row.id).path)
+        run.set_name(row.name)
         origin = run.parent()
         assert origin is not None, "it is a fork"
         row.forked = {"step": origin.step, "changed": _in_names(origin, parent, row)}

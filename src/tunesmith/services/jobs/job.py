@@ -11,9 +11,6 @@ from tunesmith.core.errors import UserError
 from tunesmith.services.jobs.moves import State
 from tunesmith.services.jobs.rows import JobEventRow, JobRow
 
-TRAINING = ("rft", "sft", "dpo")
-EVALUATION = "eval"
-"""Kinds of jobs: those that make a model, and the one that scores one."""
 _BEGINNING = pattern(r"[a-z0-9-]{1,64}")
 _NAME = pattern(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -23,11 +20,12 @@ class NewJob:
     """A job to be made."""
 
     kind: str
-    """One of ``TRAINING``, or ``EVALUATION``."""
+    """One of ``JOB_KINDS``."""
     settings: Mapping[str, Any]
     """Fields of the kind's spec, without datasets and folders. ``base_model`` is a registered name, ``warm_start_from``
     a tuned model of the same owner. An evaluation has those of rft that sample and grade, ``model`` (any name that
-    clients sample by; without it the rows' own answers are graded) and ``output_dataset``, which it makes."""
+    clients sample by; without it the rows' own answers are graded) and ``output_dataset``, which it makes: by default
+    the job's name with ``-results``."""
     dataset: str
     """Id of a READY dataset of the same owner."""
     evaluation_dataset: str | None = None

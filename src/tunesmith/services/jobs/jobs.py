@@ -1,50 +1,35 @@
 """Managed jobs as their owners see them: create, look, cancel, pause, go on, delete. The scheduler runs them."""
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from secrets import token_hex
 
 from sqlalchemy import or_, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tunesmith.core.errors import Conflict, NotFound, UserError, unknown
+from tunesmith.core.errors import Conflict, NotFound, unknown
 from tunesmith.core.types import Finding, Metrics
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.deployments import Deployments
 from tunesmith.services.evaluators import Evaluators
+from tunesmith.services.jobs.creating import Creation
 from tunesmith.services.jobs.folders import Folders
-from tunesmith.services.jobs.forking import queue_fork, sweep_forks
-from tunesmith.services.jobs.job import (
-    EVALUATION,
-    TRAINING,
-    Job,
-    JobEvent,
-    NewJob,
-    check_beginning,
-    check_name,
-    shown,
-    shown_event,
-)
+from tunesmith.services.jobs.forking import sweep_forks
+from tunesmith.services.jobs.job import Job, JobEvent, NewJob, check_beginning, shown, shown_event
+from tunesmith.services.jobs.job_kinds import TRAINING
 from tunesmith.services.jobs.kept import KeptCheckpoints
-from tunesmith.services.jobs.moves import ENDED, STATES, State, locked, move, note
+from tunesmith.services.jobs.moves import ENDED, STATES, State, locked, move
 from tunesmith.services.jobs.progress import Progress, progress_of
-from tunesmith.services.jobs.repeats import check_key, earlier_job
 from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobEventRow, JobRow
-from tunesmith.services.jobs.specs import Specs, check_evaluator, runs_code
-from tunesmith.services.keys import Keys
+from tunesmith.services.jobs.specs import Specs
 from tunesmith.services.model_names import ModelNames
 from tunesmith.services.pages import page_of
 from tunesmith.services.registry import Registry
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.sessions.vault import Vault
-from tunesmith.services.store import Store, utc_now
-from tunesmith.services.trackers.companion import check_ready
-from tunesmith.services.uploads import check_display_name
-from tunesmith.services.user_code import check_walls
-from tunesmith.spec import AnySpec, RftSpec
+from tunesmith.services.store import Store
+from tunesmith.spec import AnySpec
 
 ORDERS = {
     "created_at": JobRow.created_at,
@@ -74,6 +59,7 @@ class Jobs:
         self.kept = KeptCheckpoints(store, self.folders)
         self.models = ModelNames(registry, tuned, Deployments(store, registry, tuned), vault, self.kept)
         self.specs = Specs(datasets, registry, self.results, self.folders, evaluators, self.models)
+        self._creation = Creation(kinds, store, datasets, self.results, self.specs, self.folders, self.row)
 
     def create(self, owner: str, new: NewJob, *, idempotency_key: str | None = None, retry: bool = False) -> Job:
         """Check everything that can be checked without the model, and queue the job.
@@ -89,31 +75,11 @@ class Jobs:
             NotFound: a dataset, base model or earlier result that is not there.
             Conflict: the name is taken, the key was used for another request, or a dataset is not READY.
         """
-        began, fingerprint = utc_now(), new.fingerprint()
-        check_key(idempotency_key)
-
-        def earlier(db: Session) -> JobRow | None:
-            return earlier_job(db, owner, fingerprint, idempotency_key, retry, began)
-
-        with self.store.read() as db:
-            if (row := earlier(db)) is not None:
-                return shown(row)
-        row = self._new_row(owner, new, began, fingerprint)
-        row.request_key, row.retried = idempotency_key, retry
-        spec, checked = self._check(row, new)
-
-        def insert() -> Job:
-            return self._insert(row, earlier, spec.warnings(), checked)
-
-        if new.parent is None:
-            return insert()
-        return queue_fork(self.folders, self.row(owner, new.parent), row, spec, new.at_step, insert)
+        return self._creation.create(owner, new, idempotency_key, retry)
 
     def check(self, owner: str, new: NewJob) -> tuple[AnySpec, list[str]]:
         """(all settings, warnings) of a job that could be created now; refuses what ``create`` would, makes nothing."""
-        row = self._new_row(owner, new, utc_now(), "")
-        spec, _ = self._check(row, new)
-        return spec, list(spec.warnings())
+        return self._creation.check(owner, new)
 
     def get(self, owner: str, job_id: str) -> Job:
         return shown(self.row(owner, job_id))
@@ -250,20 +216,7 @@ class Jobs:
 
     def validate(self, job_id: str) -> None:
         """Check the datasets of a job that is ``validating``: it is queued, or failed with what is wrong."""
-        with self.store.read() as db:
-            row = db.get(JobRow, job_id)
-        if row is None or row.state != "validating":
-            return
-        why = ""
-        try:
-            spec = self.specs.build(row.owner, row.id, row)
-            self._check_datasets(row, spec.skip_bad_rows)
-        except UserError as e:
-            why = str(e)
-        with self.store.begin() as db:
-            now = locked(db, job_id)
-            if now is not None and now.state == "validating":
-                move(db, now, "failed" if why else "queued", why)
+        self._creation.validate(job_id)
 
     def sweep(self) -> None:
         """Remove files that no row names, of requests that a crash cut short. For when nothing is being made."""
@@ -282,82 +235,6 @@ class Jobs:
                     db.delete(event)
                 db.flush()
                 db.delete(row)
-
-    def _new_row(self, owner: str, new: NewJob, now: str, fingerprint: str) -> JobRow:
-        job_id = f"job-{token_hex(10)}"
-        name = job_id if new.name is None else new.name
-        check_name("name", name)
-        check_display_name(new.display_name)
-        output = name if new.output_model is None else new.output_model
-        check_name("output_model", output)
-        return JobRow(
-            id=job_id,
-            owner=owner,
-            kind=new.kind,
-            name=name,
-            display_name=new.display_name,
-            settings=dict(new.settings),
-            asked=dict(new.asked),
-            user_code=new.user_code,
-            dataset=new.dataset,
-            evaluation_dataset=new.evaluation_dataset,
-            output_model=output,
-            parent=new.parent,
-            forked={},
-            state="",
-            created_at=now,
-            updated_at=now,
-            fingerprint=fingerprint,
-        )
-
-    def _check(self, row: JobRow, new: NewJob) -> tuple[AnySpec, bool]:
-        """(all settings, whether the datasets are checked too)."""
-        spec = self.specs.build(row.owner, row.id, new)
-        if isinstance(spec, RftSpec):
-            check_evaluator(new.settings["evaluator"], new.user_code)
-            if runs_code(new.settings["evaluator"]):
-                check_walls(Keys(self.store))
-        if spec.report_to:
-            check_ready(spec.report_to, self.specs.secrets(row.owner))
-        if row.kind == EVALUATION:
-            self.datasets.check_free(row.owner, str(row.settings["output_dataset"]))
-        else:
-            self.results.check_free(row.owner, row.output_model)
-        quick = all(self.datasets.quick(row.owner, d, _format(row)) for d in _datasets(row))
-        if quick:
-            self._check_datasets(row, spec.skip_bad_rows)
-        return spec, quick
-
-    def _check_datasets(self, row: JobRow, skip_bad_rows: bool) -> None:
-        for dataset in _datasets(row):
-            self.datasets.verdict(row.owner, dataset, _format(row)).raise_if_bad(dataset, skip_bad_rows)
-
-    def _insert(
-        self, row: JobRow, earlier: Callable[[Session], JobRow | None], warnings: Iterable[str], checked: bool
-    ) -> Job:
-        try:
-            with self.store.begin() as db:
-                # First, because it makes the same request wait that comes at the same time.
-                for dataset in sorted(set(_datasets(row))):
-                    self.datasets.hold(db, row.owner, dataset)
-                if (there := earlier(db)) is not None:
-                    return shown(there)
-                db.add(row)
-                db.flush()
-                move(db, row, "created")
-                for warning in warnings:
-                    note(db, row, warning, level="warning")
-                move(db, row, "validating")
-                if checked:
-                    move(db, row, "queued")
-                db.flush()
-                return shown(row)
-        except IntegrityError:
-            with self.store.read() as db:
-                if (there := earlier(db)) is not None:
-                    return shown(there)
-            mend = "Choose another, or delete that job"
-            raise Conflict(row.name, f"is the name of another {row.kind} job", mend) from None
 
     def _halt(self, owner: str, job_id: str, by: State, to: State, why: str) -> Job:
         with self.store.begin() as db:
@@ -386,12 +263,3 @@ class Jobs:
 
 def _absent(name: str) -> NotFound:
     return NotFound(name[:128], "no such job", "List the jobs to see their names")
-
-
-def _format(row: JobRow) -> str:
-    """The format that a job's rows have."""
-    return "rft" if row.kind == EVALUATION else row.kind
-
-
-def _datasets(row: JobRow) -> list[str]:
-    return [row.dataset] + ([] if row.evaluation_dataset is None else [row.evaluation_dataset])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from tunesmith.services.checkpoints import ADAPTER
+from tunesmith.services.checkpoints import ADAPTER, MODEL
 from tunesmith.services.jobs.folders import Folders
 from tunesmith.services.jobs.job import Job, shown
 from tunesmith.services.jobs.rows import JobRow
@@ -19,12 +19,17 @@ _NAME = re.compile(r"([a-z0-9-]{1,63}):ckpt-step-(\d{1,9})")
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The adapter of one checkpoint."""
+    """The weights of one checkpoint."""
 
     job: Job
     step: int
     folder: Path
-    """In PEFT form."""
+    """An adapter in PEFT form, or a whole model."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a model of its own, not an adapter."""
+        return self.folder.name == MODEL
 
     @property
     def name(self) -> str:
@@ -42,7 +47,7 @@ class Kept:
 
 
 class KeptCheckpoints:
-    """Those of all jobs; an owner sees only its own. Jobs that train whole models have none."""
+    """Those of all jobs; an owner sees only its own."""
 
     def __init__(self, store: Store, folders: Folders) -> None:
         self._store, self._folders = store, folders
@@ -50,7 +55,7 @@ class KeptCheckpoints:
     def of(self, job: Job) -> Sequence[Kept]:
         """Newest first."""
         run = self._folders.run(job.id).path
-        folders = sorted(run.glob(f"checkpoints/step-*/{ADAPTER}"), reverse=True)
+        folders = sorted((f for name in (ADAPTER, MODEL) for f in run.glob(f"checkpoints/step-*/{name}")), reverse=True)
         return [Kept(job, int(folder.parent.name.removeprefix("step-")), folder) for folder in folders]
 
     def find(self, owner: str, name: str) -> Kept | None:

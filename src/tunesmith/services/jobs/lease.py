@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -21,6 +22,7 @@ GIVE_UP_S = 120.0
 PAUSE_S = 0.5
 LOST = 3
 """Exit code of a worker that lost its job."""
+Written = TypeVar("Written")
 log = logging.getLogger(__name__)
 
 
@@ -34,8 +36,9 @@ class Lease:
     def __init__(self, store: Store, job_id: str, fence: int, give_up_s: float = GIVE_UP_S) -> None:
         self._store, self._job_id, self._fence, self._give_up_s = store, job_id, fence, give_up_s
 
-    def write(self, change: Callable[[Session, JobRow], None]) -> None:
-        """Change the job's row in one transaction; a database that is busy or restarts is asked again for a while.
+    def write(self, change: Callable[[Session, JobRow], Written]) -> Written:
+        """Change the job's row and what goes with it in one transaction; a database that is away is asked again for a
+        while.
 
         Raises:
             LeaseLost: another worker has the job, or the database stayed away.
@@ -52,6 +55,13 @@ class Lease:
                 if time.monotonic() > deadline:
                     raise LeaseLost(f"{self._job_id}: the database does not answer: {e.orig}") from None
                 time.sleep(PAUSE_S)
+
+    def check(self) -> None:
+        """
+        Raises:
+            LeaseLost: as ``write`` does.
+        """
+        self.write(lambda _db, _row: None)
 
     @contextmanager
     def kept(self, beat_s: float = BEAT_S) -> Iterator[None]:

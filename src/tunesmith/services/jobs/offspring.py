@@ -6,9 +6,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from tunesmith.core.errors import NotFound, UserError
+from tunesmith.core.errors import NotFound
 from tunesmith.services.advice import Advice, actionable, advise, fork_step
 from tunesmith.services.jobs.job import Job, NewJob, shown
+from tunesmith.services.jobs.job_kinds import JOB_KINDS, Operation
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.jobs.specs import check_evaluator, runs_code
@@ -36,7 +37,7 @@ class Offspring:
         idempotency_key: str | None = None,
     ) -> Job:
         """Queue a job with the settings and datasets of another, some of them changed."""
-        new = self._like(owner, job_id, changes or {}, name, output_model)
+        new = self._like("clone", owner, job_id, changes or {}, name, output_model)
         new = replace(
             new,
             dataset=dataset or new.dataset,
@@ -64,7 +65,7 @@ class Offspring:
             NotFound: the job has not begun, or no checkpoint of that step is kept.
             UserError: nothing changes, or a setting that the shared past rests on.
         """
-        new = replace(self._like(owner, job_id, changes, name, output_model), parent=job_id, at_step=at_step)
+        new = replace(self._like("fork", owner, job_id, changes, name, output_model), parent=job_id, at_step=at_step)
         return self._jobs.create(owner, new, idempotency_key=idempotency_key)
 
     def forks(self, owner: str, job_id: str) -> list[Job]:
@@ -79,7 +80,7 @@ class Offspring:
         Raises:
             NotFound: it has not begun.
         """
-        return advise(self._begun(owner, job_id))
+        return advise(self._begun("advise", owner, job_id))
 
     def fork_advised(
         self,
@@ -100,7 +101,7 @@ class Offspring:
             NotFound: the job has no finding, or none of that rule.
             UserError: only a person can make the change.
         """
-        run = self._begun(owner, job_id)
+        run = self._begun("advise", owner, job_id)
         chosen, change = actionable(advise(run), finding)
         return self.fork(
             owner,
@@ -119,12 +120,9 @@ class Offspring:
 
         Raises:
             NotFound: the job has not begun.
-            UserError: a job without a grader, or an evaluator that a job would refuse.
+            UserError: a job that samples nothing, or an evaluator that a job would refuse.
         """
-        run = self._begun(owner, job_id)
-        kind = self._jobs.get(owner, job_id).kind
-        if kind != "rft":
-            raise UserError(job_id, f"is a job of kind {kind}, which samples nothing", "Give an rft job")
+        run = self._begun("regrade", owner, job_id)
         check_evaluator(evaluator, user_code=False)
         if runs_code(evaluator):
             check_walls(Keys(self._jobs.store))
@@ -139,10 +137,16 @@ class Offspring:
         }
 
     def _like(
-        self, owner: str, job_id: str, changes: Mapping[str, Any], name: str | None, output_model: str | None
+        self,
+        operation: Operation,
+        owner: str,
+        job_id: str,
+        changes: Mapping[str, Any],
+        name: str | None,
+        output_model: str | None,
     ) -> NewJob:
         """The request for a job like another."""
-        row = self._jobs.row(owner, job_id)
+        row = self._row(operation, owner, job_id)
         return NewJob(
             row.kind,
             {**row.settings, **changes},
@@ -156,8 +160,13 @@ class Offspring:
             user_code=row.user_code and "evaluator" not in changes,
         )
 
-    def _begun(self, owner: str, job_id: str) -> RunFolder:
-        run = self._jobs.run(owner, job_id)
+    def _begun(self, operation: Operation, owner: str, job_id: str) -> RunFolder:
+        run = self._jobs.folders.run(self._row(operation, owner, job_id).id)
         if not (run.path / "state.json").is_file():
             raise NotFound(job_id, "has not begun", "Wait until the job runs")
         return run
+
+    def _row(self, operation: Operation, owner: str, job_id: str) -> JobRow:
+        row = self._jobs.row(owner, job_id)
+        JOB_KINDS[row.kind].check(operation, row.name)
+        return row

@@ -7,11 +7,12 @@ from pathlib import Path
 from tunesmith.core import durable
 from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.services.datasets import Datasets
+from tunesmith.services.jobs.lease import Lease
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.registry import EMBEDDED, Registry
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.store import Store
-from tunesmith.services.tuned_models import TunedModel, TunedModels, write_card
+from tunesmith.services.tuned_models import TunedModel, TunedModels, insert, write_card
 
 
 class Results:
@@ -53,13 +54,14 @@ class Results:
             mend = f"Give {model.base_model} as base_model, and warm_start_from: {name}"
             raise UserError(name, "is not of kind base_model, but HF_PEFT_ADDON (an adapter)", mend)
 
-    def publish(self, job: JobRow, run: RunFolder) -> TunedModel:
+    def publish(self, job: JobRow, run: RunFolder, lease: Lease) -> TunedModel:
         """Name what a run came to. The files are linked, so that they stay when the job is deleted and take no room.
 
         Doing it again changes nothing: a worker may be killed just after it.
 
         Raises:
             Conflict: the name was taken while the job ran.
+            LeaseLost: the job is another worker's, and so is its name.
         """
         folder = self._folder / job.id
         made = run.path / ("adapter" if (run.path / "adapter").is_dir() else "model")
@@ -69,20 +71,24 @@ class Results:
                 shutil.copytree(made, temporary, copy_function=_link, dirs_exist_ok=True)
                 if card := run.card():
                     write_card(temporary, card)
+                lease.check()
         base_model = str(job.settings.get("base_model", EMBEDDED))
-        return self.models.add(job.owner, job.output_model, base_model, folder, job.id)
+        row = self.models.row_of(job.owner, job.output_model, base_model, folder, job.id)
+        return lease.write(lambda db, _: insert(db, row))
 
 
 RESULTS = "results.jsonl"
 """In the run folder of an evaluation: a line for every attempt, as evaluation clients write them."""
 
 
-def publish_results(datasets: Datasets, job: JobRow, run: RunFolder) -> None:
+def publish_results(datasets: Datasets, job: JobRow, run: RunFolder, lease: Lease) -> None:
     """Make the dataset of what an evaluation found; doing it again changes nothing.
 
     Raises:
         Conflict: the id was taken while the job ran. UserError: the file is larger than datasets may be.
+        LeaseLost: the job is another worker's.
     """
+    lease.check()
     output = str(job.settings["output_dataset"])
     asked = {"evaluationResult": {"evaluationJobId": job.name}}
     try:
@@ -96,6 +102,7 @@ def publish_results(datasets: Datasets, job: JobRow, run: RunFolder) -> None:
     with datasets.upload(job.owner, output) as incoming, (run.path / RESULTS).open("rb") as file:
         while data := file.read(1 << 20):
             incoming.write(data)
+    lease.check()
     datasets.finish(job.owner, output)
 
 

@@ -15,8 +15,10 @@ from tunesmith.grading.projects import manifest
 from tunesmith.grading.projects.manifest import PROJECT
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.evaluators import PREFIX, Evaluators
+from tunesmith.services.jobs.evaluations import asked_of, check_settings
 from tunesmith.services.jobs.folders import Folders
-from tunesmith.services.jobs.job import EVALUATION, Job, NewJob
+from tunesmith.services.jobs.job import Job, NewJob
+from tunesmith.services.jobs.job_kinds import JOB_KINDS
 from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.model_names import ModelNames, located
@@ -62,31 +64,32 @@ class Specs:
             raise UserError("grader_network", "is refused: graders on a server reach nothing", "Leave it out")
         if settings.get("limits", "managed") not in LIMITS:
             raise UserError("limits", f"cannot be {settings['limits']!r} here", f"Give {' or '.join(LIMITS)}")
-        if job.kind == EVALUATION:
-            settings |= self._evaluated(owner, settings)
-        else:
-            settings["base_model"] = str(self._base_model(owner, str(settings.get("base_model", EMBEDDED))))
-        if job.kind != EVALUATION and settings.get("warm_start_from") is not None:
-            settings["warm_start_from"] = str(self._results.adapter(owner, str(settings["warm_start_from"])))
+        kind = JOB_KINDS[job.kind]
+        settings = (self._sampled if kind.outcome == "dataset" else self._trained)(owner, settings)
         settings["dataset"] = str(self._datasets.file(owner, job.dataset))
         if job.evaluation_dataset is not None:
             settings["evaluation_dataset"] = str(self._datasets.file(owner, job.evaluation_dataset))
         if "evaluator" in settings:
             settings |= self._graded(owner, settings)
         settings["output_dir"] = str(self._folders.run(job_id).path)
-        return build_spec(settings, "rft" if job.kind == EVALUATION else job.kind)
+        return build_spec(settings, kind.spec)
 
-    def _evaluated(self, owner: str, settings: dict[str, Any]) -> dict[str, Any]:
-        """The weights that an evaluation samples, in place of what only it knows."""
-        del settings["output_dataset"]
-        model = settings.pop("model", None)
-        if any(name in settings for name in ("base_model", "warm_start_from")):
-            raise UserError("base_model", "is no setting of an evaluation", "Give the model by its name as model")
-        if model is None:
-            return {"eval_auto_carveout": False}
-        found = self._models.folders(owner, model)
-        adapter = None if found.adapter is None else str(found.adapter)
-        return {"base_model": str(found.base), "warm_start_from": adapter, "eval_auto_carveout": False}
+    def _trained(self, owner: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """Settings with the folders of what is trained."""
+        found = {**settings, "base_model": str(self._base_model(owner, str(settings.get("base_model", EMBEDDED))))}
+        if settings.get("warm_start_from") is not None:
+            found["warm_start_from"] = str(self._results.adapter(owner, str(settings["warm_start_from"])))
+        return found
+
+    def _sampled(self, owner: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """Settings with the folders of what an evaluation samples, in place of what only it knows."""
+        check_settings(settings)
+        found = {**asked_of(settings), "eval_auto_carveout": False}
+        if settings.get("model") is None:
+            return found
+        weights = self._models.folders(owner, str(settings["model"]))
+        adapter = None if weights.adapter is None else str(weights.adapter)
+        return {**found, "base_model": str(weights.base), "warm_start_from": adapter}
 
     def evaluator(self, owner: str, given: Any) -> Any:
         """An evaluator as a spec has it: folders for what was uploaded, and for the models that it asks.

@@ -23,7 +23,7 @@ from tunesmith.core.types import Finding
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.gateway.rollouts import KEY_FILE
-from tunesmith.services.jobs.job import EVALUATION
+from tunesmith.services.jobs.job_kinds import JOB_KINDS
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.lease import LOST, Lease, LeaseLost
 from tunesmith.services.jobs.moves import State, move, note
@@ -67,11 +67,8 @@ class Work:
         try:
             spec = self.jobs.specs.build(row.owner, row.id, row)
             outside = self._outside(row.owner)
-            if row.kind == EVALUATION:
-                state = self._evaluate(row, spec, outside)
-            else:
-                state = self._train(spec, outside)
-                self._publish(row)
+            work = self._train if JOB_KINDS[row.kind].outcome == "model" else self._evaluate
+            state = work(row, spec, outside)
         except UserError as e:
             self._finish(self._stopped_as(), str(e))
         except OperationalError:
@@ -96,16 +93,18 @@ class Work:
         reach = Reach(self.job_id, self.jobs.folders.of(self.job_id), self.server.base_url, allowed, secret)
         return Outside(self.secrets.environment(owner), reach)
 
-    def _train(self, spec: AnySpec, outside: Outside) -> RunState:
+    def _train(self, row: JobRow, spec: AnySpec, outside: Outside) -> RunState:
         # Here, because torch takes seconds to load: the lease is held by now.
         from tunesmith.services import worker
         from tunesmith.services.keeping import Watcher
 
         watcher = Watcher(started=self._started, found=self._found)
         if not (self.run.path / "state.json").is_file():
+            self.run.set_name(row.name)
             worker.start(spec, watcher, outside)
         elif not (self.run.state().state in ("COMPLETED", "EARLY_STOPPED") and self.run.card()):
             worker.resume(self.run, watcher, outside)
+        self._publish(row)
         return self.run.state()
 
     def _evaluate(self, row: JobRow, spec: AnySpec, outside: Outside) -> RunState:
@@ -117,7 +116,7 @@ class Work:
             watcher = Watcher(started=self._started)
             evaluation.run_evaluation(self.run, spec, "model" in row.settings, watcher, outside)
         try:
-            publish_results(self.jobs.datasets, row, self.run)
+            publish_results(self.jobs.datasets, row, self.run, self.lease)
         except UserError as e:
             text = f"the results are no dataset: {e}"
             self.lease.write(lambda db, now: note(db, now, text, level="warning"))
@@ -126,7 +125,7 @@ class Work:
     def _publish(self, row: JobRow) -> None:
         """A name that was taken meanwhile does not undo the training: the result is in the run folder."""
         try:
-            self.jobs.results.publish(row, self.run)
+            self.jobs.results.publish(row, self.run, self.lease)
         except UserError as e:
             text = f"the result has no name: {e}"
             self.lease.write(lambda db, now: note(db, now, text, level="warning"))

@@ -7,6 +7,7 @@ A database that was made before there were revisions is taken for one of the fir
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -79,7 +80,7 @@ def downgrade(engine: Engine) -> Standing:
     with _at_work(engine) as connection:
         before = revision_of(connection)
         _refuse_later(before)
-        script = ScriptDirectory.from_config(config()).get_revision(before) if before else None
+        script = _scripts().get_revision(before) if before else None
         if script is None or not hasattr(script.module, "downgrade"):
             problem = f"is at revision {before or 'none'}, from which there is no way back"
             raise Conflict("database", problem, "Restore a back-up of the release that you want")
@@ -116,12 +117,18 @@ def revision_of(connection: Connection) -> str:
     return MigrationContext.configure(connection).get_current_revision() or ""
 
 
+@cache
+def _scripts() -> ScriptDirectory:
+    """The revisions of this release, read once: to read them takes ten times as long as to ask a database for its."""
+    return ScriptDirectory.from_config(config())
+
+
 def _wanted() -> str:
-    return ScriptDirectory.from_config(config()).get_current_head() or ""
+    return _scripts().get_current_head() or ""
 
 
 def _refuse_later(revision: str) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
+    known = {script.revision for script in _scripts().walk_revisions()}
     if revision not in known:
         problem = f"is at revision {revision!r}, which this release does not know"
         raise Conflict("database", problem, "Install the release that made it, or restore a back-up from before it")

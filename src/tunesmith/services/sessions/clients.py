@@ -6,7 +6,7 @@ from secrets import token_hex
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from tunesmith.core.errors import Denied, NotFound
 from tunesmith.services.sessions.rows import ModelRow, SamplerRow, SessionRow, now
@@ -15,6 +15,8 @@ from tunesmith.services.store import Store
 SILENCE_SECONDS = 300.0
 """Without a heartbeat for so long a client is lost: its models leave memory for the disk. Clients send one every 10."""
 LOST = "lost"
+AT_ONCE = 1000
+"""Ids in a statement; databases take no more than some ten thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,15 @@ class Clients:
         at = monotonic()
         # A copy, because sessions begin in threads.
         lost = [s for s, heard in list(self._heard.items()) if at - heard > SILENCE_SECONDS]
+        if not lost:
+            return []
+        # All at once: after a restart it may be a thousand, and everybody waits meanwhile.
+        with self.store.begin() as db:
+            for first in range(0, len(lost), AT_ONCE):
+                those = SessionRow.id.in_(lost[first : first + AT_ONCE])
+                db.execute(update(SessionRow).where(those).values(ended_at=now(), ending=LOST))
         for session_id in lost:
-            del self._heard[session_id]
-            with self.store.begin() as db:
-                row = db.get_one(SessionRow, session_id)
-                row.ended_at, row.ending = now(), LOST
+            self._heard.pop(session_id, None)
         return lost
 
     @property

@@ -24,9 +24,12 @@ class Engine:
         self.turns = Turns()
         self.losses = 0
         """How often the process died by itself; policies it held are gone."""
+        self.fallen = False
+        """Whether it died by itself and no other was started yet."""
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._rising: asyncio.Task[Failed | None] | None = None
         self._starting = asyncio.Lock()
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
@@ -52,11 +55,9 @@ class Engine:
         Args:
             on_token: hears of tokens as the other process draws them, all before the result.
         """
-        async with self._starting:
-            if self._writer is None:
-                failed = await self._start()
-                if failed is not None:
-                    return failed
+        failed = await self._present()
+        if failed is not None:
+            return failed
         number, writer = next(self._numbers), self._writer
         if writer is None:
             return self._lost()
@@ -79,8 +80,15 @@ class Engine:
             self._listeners.pop(number, None)
             self._last_used = monotonic()
 
+    def rise(self) -> None:
+        """Start the process where it isn't there, without waiting for it."""
+        if self._rising is None or self._rising.done():
+            self._rising = asyncio.create_task(self._present())
+
     async def stop(self) -> None:
         """Close the socket, at which the process ends."""
+        if self._rising is not None:
+            await asyncio.wait([self._rising])
         process, writer, self._writer = self._process, self._writer, None
         if writer is None or process is None:
             return
@@ -92,6 +100,11 @@ class Engine:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+    async def _present(self) -> Failed | None:
+        """Return when the process is there, or why it can't be."""
+        async with self._starting:
+            return await self._start() if self._writer is None else None
 
     async def _start(self) -> Failed | None:
         ours, theirs = socket.socketpair()
@@ -106,7 +119,7 @@ class Engine:
             writer.close()
             await self._process.wait()
             return self._lost() if ready is None else ready[1]
-        self._writer = writer
+        self._writer, self.fallen = writer, False
         self._reading = asyncio.create_task(self._read(reader, writer))
         return None
 
@@ -117,7 +130,7 @@ class Engine:
                 self._tell(result)
             elif (answer := self._waiting.get(number)) is not None and not answer.done():
                 answer.set_result(result)
-        self._writer = None
+        self._writer, self.fallen = None, True
         self.losses += 1
         writer.close()
         for answer in self._waiting.values():

@@ -76,6 +76,13 @@ class Sessions:
             self.models.free(session_id)
             self.samplers.free(session_id, for_good=True)
 
+    def fallen(self) -> int:
+        """How many engines died by themselves and are not back; whoever asks has them started again."""
+        away = [engine for engine in self.engines if engine.fallen]
+        for engine in away:
+            engine.rise()
+        return len(away)
+
     def status(self) -> dict[str, Any]:
         """What runs, for people and gauges."""
         engines = [

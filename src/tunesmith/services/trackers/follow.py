@@ -35,7 +35,7 @@ class Follower:
         self._step: int = before.get("step", -1)
         self._findings: list[list[str]] = before.get("findings", [])
         settings = run.spec()
-        name = settings["tracker_run"] or run.path.name
+        name = settings["tracker_run"] or run.name
         where = settings["tracker_project"], settings["tracker_entity"]
         self._known_as = tracker.open(About(run.path, name, *where, settings, before.get("known_as")))
 

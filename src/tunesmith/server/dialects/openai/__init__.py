@@ -1,17 +1,27 @@
-"""The wire of OpenAI: inference (models, chat completions, completions), and fine-tuning with its files."""
+"""The wire of OpenAI: inference (models, chat completions, completions; messages too), and fine-tuning with files."""
 
 from fastapi import APIRouter
 
-from tunesmith.server.dialects.openai import chat, completions, files, fine_tuning, grader_runs, models, traced_chat
+from tunesmith.server.dialects.openai import (
+    chat,
+    completions,
+    files,
+    fine_tuning,
+    grader_runs,
+    messages,
+    models,
+    traced_chat,
+    uploads,
+)
 
 router = APIRouter()
 for root in ("/v1", "/inference/v1", ""):
-    for part in (models, chat, completions):
-        # Without a root, /models would stand before the hub's addresses.
-        if root or part is not models:
+    for part in (models, chat, completions, messages):
+        # Without a root, /models would stand before the hub's addresses; /messages no client asks for there.
+        if root or part not in (models, messages):
             router.include_router(part.router, prefix=root)
 router.include_router(traced_chat.router)
-for part in (files, fine_tuning, grader_runs):
+for part in (files, uploads, fine_tuning, grader_runs):
     router.include_router(part.router, prefix="/v1")
 
 __all__ = ["router"]

@@ -4,10 +4,10 @@ import asyncio
 import csv
 import io
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from secrets import token_hex
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request, Response
 
@@ -30,7 +30,7 @@ RESULTS = "file-results-"
 COPY_BYTES = 1 << 20
 
 
-@router.post("/files", response_model=None, openapi_extra=openapi.FORM)
+@router.post("/files", response_model=None, openapi_extra=openapi.form("file", "purpose"))
 async def create(request: Request, owner: Owner) -> Mapping[str, Any]:
     """Take a file; one that is not JSON lines is refused with the line, and not kept."""
     folder = request.app.state.settings.data_dir
@@ -40,7 +40,9 @@ async def create(request: Request, owner: Owner) -> Mapping[str, Any]:
         form = await read_form(request.headers.get("content-type", ""), request.stream(), spool, most)
         _check(form)
         spool.seek(0)
-        return _body(await asyncio.to_thread(_keep, request, owner, form, spool))
+        named = (f"file-{token_hex(12)}", clean(form.filename or ""), form.fields["purpose"])
+        pieces = iter(lambda: spool.read(COPY_BYTES), b"")
+        return body(await asyncio.to_thread(keep, request, owner, *named, pieces))
 
 
 @router.get("/files", response_model=None)
@@ -54,14 +56,14 @@ def files(
 ) -> Mapping[str, Any]:
     rows, _ = _datasets(request).page(owner, newest_first=order == "desc", limit=listing.MOST)
     wanted = [row for row in rows if purpose in (None, _purpose(row))]
-    return listing.page(wanted, lambda row: row.id, _body, after, limit)
+    return listing.page(wanted, lambda row: row.id, body, after, limit)
 
 
 @router.get("/files/{file_id}", response_model=None)
 def file(request: Request, owner: Owner, file_id: str) -> Mapping[str, Any]:
     if file_id.startswith(RESULTS):
         return _results_body(request, owner, file_id)
-    return _body(_datasets(request).get(owner, file_id))
+    return body(_datasets(request).get(owner, file_id))
 
 
 @router.delete("/files/{file_id}", response_model=None)
@@ -91,6 +93,42 @@ def _datasets(request: Request) -> Datasets:
     return datasets
 
 
+def clean(filename: str) -> str:
+    """A name that is shown and nothing else."""
+    return "".join(c for c in filename if c.isprintable())[:200]
+
+
+def check_purpose(purpose: str) -> None:
+    """
+    Raises:
+        UserError: one that this server has not.
+    """
+    if purpose not in PURPOSES:
+        raise unknown("purpose", purpose[:100], PURPOSES)
+
+
+def keep(request: Request, owner: str, file_id: str, filename: str, purpose: str, pieces: Iterable[bytes]) -> Dataset:
+    """A READY dataset of a file.
+
+    Raises:
+        UserError: it is empty, or a line is no JSON object.
+    """
+    datasets = _datasets(request)
+    datasets.create(owner, file_id, display_name=filename, asked={"filename": filename, "purpose": purpose})
+    try:
+        with datasets.upload(owner, file_id) as incoming:
+            for piece in pieces:
+                incoming.write(piece)
+        made = datasets.finish(owner, file_id)
+        if made.state != "READY":
+            assert made.verdict is not None, "it was checked"
+            raise UserError("file", made.verdict.refusal, made.verdict.mend)
+    except BaseException:
+        datasets.delete(owner, file_id)
+        raise
+    return made
+
+
 def _check(form: Form) -> None:
     """
     Raises:
@@ -104,29 +142,7 @@ def _check(form: Form) -> None:
         )
     if "purpose" not in form.fields:
         raise UserError("purpose", "is missing", f"Give one of {', '.join(PURPOSES)}")
-    if form.fields["purpose"] not in PURPOSES:
-        raise unknown("purpose", form.fields["purpose"][:100], PURPOSES)
-
-
-def _keep(request: Request, owner: str, form: Form, spool: BinaryIO) -> Dataset:
-    """A READY dataset of a file.
-
-    Raises:
-        UserError: it is empty, or a line is no JSON object.
-    """
-    datasets, file_id = _datasets(request), f"file-{token_hex(12)}"
-    filename = "".join(c for c in form.filename or "" if c.isprintable())[:200]
-    asked = {"filename": filename, "purpose": form.fields["purpose"]}
-    datasets.create(owner, file_id, display_name=filename, asked=asked)
-    with datasets.upload(owner, file_id) as incoming:
-        while piece := spool.read(COPY_BYTES):
-            incoming.write(piece)
-    made = datasets.finish(owner, file_id)
-    if made.state == "READY":
-        return made
-    datasets.delete(owner, file_id)
-    assert made.verdict is not None, "it was checked"
-    raise UserError("file", made.verdict.refusal, made.verdict.mend)
+    check_purpose(form.fields["purpose"])
 
 
 def _purpose(row: Dataset) -> str:
@@ -134,7 +150,7 @@ def _purpose(row: Dataset) -> str:
     return str(row.asked.get("purpose", PURPOSES[0]))
 
 
-def _body(row: Dataset) -> dict[str, Any]:
+def body(row: Dataset) -> dict[str, Any]:
     return {
         "id": row.id,
         "object": "file",

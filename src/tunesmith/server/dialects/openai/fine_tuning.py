@@ -37,7 +37,9 @@ async def create(request: Request, owner: Owner) -> Mapping[str, Any]:
 def jobs(request: Request, owner: Owner, after: str | None = None, limit: listing.Limit = 20) -> Mapping[str, Any]:
     """The newest first, those of other wires too; ``metadata[key]=value`` leaves out the others."""
     wanted = _metadata(request)
-    rows = [job for job in _jobs(request).page(owner, limit=listing.MOST)[0] if _has(job, wanted)]
+    # One more than is shown tells whether there are more.
+    most = listing.MOST if wanted or after else limit + 1
+    rows = [job for job in _jobs(request).page(owner, limit=most)[0] if _has(job, wanted)]
     return listing.page(rows, job_objects.id_of, lambda job: _body(request, job), after, limit)
 
 
@@ -136,7 +138,7 @@ def _age_s(job: Job) -> float:
 
 
 def _body(request: Request, job: Job) -> dict[str, Any]:
-    return job_objects.body(_jobs(request), _tuned(request), job)
+    return job_objects.body(_jobs(request), _tuned(request), request.app.state.curves, job)
 
 
 def _jobs(request: Request) -> Jobs:

@@ -78,7 +78,7 @@ async def whole(request: Request, work: Work) -> Response:
     return Response(json.dumps(body), media_type="application/json")
 
 
-async def streamed(request: Request, work: Work, with_usage: bool) -> Response:
+async def streamed(request: Request, work: Work, with_usage: bool) -> StreamingResponse:
     """The answer from its first token on; what is refused until then is refused with a status of its own."""
     news = News()
     drawing = asyncio.create_task(_draw(work, lambda index, token: news.put_nowait((index, token))))

@@ -8,6 +8,7 @@ from typing import Any
 from tunesmith.core.types import Metrics
 from tunesmith.server.dialects.openai.files import results_of
 from tunesmith.server.dialects.openai.fine_tuning_request import METHODS
+from tunesmith.services.curves import Curves
 from tunesmith.services.jobs.job import Job, JobEvent
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.tuned_models import TunedModels
@@ -55,12 +56,11 @@ def id_of(job: Job) -> str:
     return PREFIX + job.id
 
 
-def body(jobs: Jobs, tuned: TunedModels, job: Job) -> dict[str, Any]:
+def body(jobs: Jobs, tuned: TunedModels, curves: Curves, job: Job) -> dict[str, Any]:
     """``fine_tuning.job``."""
-    status = STATUSES[job.state]
-    running = status == "running"
-    lines = jobs.metrics(job.owner, job.id) if status in ENDED else []
-    eta_s = jobs.progress_of(job).eta_s if running else None
+    status, run = STATUSES[job.state], jobs.folders.run(job.id)
+    measured = status in ENDED and next(run.newest_metrics(), None) is not None
+    eta_s = jobs.progress_of(job).eta_s if status == "running" else None
     method = _method(job)
     return {
         "id": id_of(job),
@@ -75,8 +75,8 @@ def body(jobs: Jobs, tuned: TunedModels, job: Job) -> dict[str, Any]:
         "error": _error(job) if status == "failed" else None,
         "training_file": job.dataset,
         "validation_file": job.evaluation_dataset,
-        "result_files": [results_of(job.id)] if lines else [],
-        "trained_tokens": _tokens(lines) if status in ENDED else None,
+        "result_files": [results_of(job.id)] if measured else [],
+        "trained_tokens": int(curves.total(run, "train/packed_tokens")) if status in ENDED else None,
         "seed": job.settings.get("seed", 0),
         "suffix": asked_of(job).get("suffix"),
         "hyperparameters": method[method["type"]]["hyperparameters"],
@@ -185,7 +185,3 @@ def _error(job: Job) -> dict[str, Any]:
         named = job.evaluation_dataset is not None and job.reason.startswith(job.evaluation_dataset)
         param = "validation_file" if named else "training_file"
     return {"code": "training_failed" if param is None else f"invalid_{param}", "message": job.reason, "param": param}
-
-
-def _tokens(lines: list[Metrics]) -> int:
-    return int(sum(line.get("train/packed_tokens", 0) for line in lines))

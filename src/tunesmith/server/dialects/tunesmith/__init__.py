@@ -1,4 +1,4 @@
-"""Our own wire below ``/api/v1``: jobs, datasets, evaluators and models in the words of the specs.
+"""Our own wire below ``/api/v1``: jobs, evaluations, datasets, evaluators and models in the words of the specs.
 
 Thin routes over the services. The Training API of the Tinker client has other nouns at the same root.
 """
@@ -9,6 +9,7 @@ from tunesmith.server.dialects.tunesmith import (
     datasets,
     deployments,
     errands,
+    evaluations,
     evaluators,
     job_files,
     job_streams,
@@ -27,6 +28,7 @@ for part in (
     offspring,
     job_streams,
     job_files,
+    evaluations,
     datasets,
     evaluators,
     models,

@@ -41,7 +41,7 @@ async def put_dataset(
         await receive(request, datasets.upload(owner, dataset_id), wanted)
     except BaseException:
         if made:
-            await asyncio.to_thread(datasets.delete, owner, dataset_id)
+            await asyncio.to_thread(datasets.withdraw, owner, dataset_id)
         raise
     return await asyncio.to_thread(datasets.finish, owner, dataset_id)
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.services.jobs import job
+from tunesmith.services.jobs.job_kinds import EVALUATION
 from tunesmith.services.keys import MOST_DAYS, Scope
 
 
@@ -57,6 +58,27 @@ class NewJob(WithSettings):
             self.display_name,
             self.output_model,
         )
+
+
+class NewEvaluation(WithSettings):
+    """An evaluation to be made. The settings of rft that sample and grade are fields too."""
+
+    dataset: str
+    """Id of a READY dataset of prompts."""
+    evaluator: str | list[str]
+    """As the setting of that name."""
+    model: str | None = None
+    """Whose answers are graded, by any name that is sampled by; null grades the answers that the rows hold."""
+    name: str | None = None
+    """Unique among the evaluations; default its id."""
+    display_name: str = ""
+    output_dataset: str | None = None
+    """Id of the dataset that it leaves; default the name with `-results`."""
+
+    def job(self) -> job.NewJob:
+        named = {"evaluator": self.evaluator, "model": self.model, "output_dataset": self.output_dataset}
+        settings = self.settings | {name: value for name, value in named.items() if value is not None}
+        return job.NewJob(EVALUATION, settings, self.dataset, None, self.name, self.display_name)
 
 
 class Clone(WithSettings):

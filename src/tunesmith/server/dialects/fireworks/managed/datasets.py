@@ -70,7 +70,7 @@ def list_all(request: Request, owner: Owner, account: str, listing: Listing) -> 
     return listing.page("datasets", [_shown(owner, row) for row in rows])
 
 
-@router.post(DATASET + ":upload", response_model=None, openapi_extra=openapi.FORM)
+@router.post(DATASET + ":upload", response_model=None, openapi_extra=openapi.form("file", "purpose"))
 async def upload(request: Request, owner: Owner, account: str, dataset_id: str) -> Mapping[str, Any]:
     """Take the file as the part ``file`` of a form, and check it."""
     names.check_account(owner, account)

@@ -6,23 +6,24 @@ Clients that ran one name an evaluator and a dataset called ``dummy``: these are
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Depends, Request
 from pydantic import Field
 
 from tunesmith.core.errors import Conflict, NotFound, UserError
-from tunesmith.server import files
 from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.fireworks import names
 from tunesmith.server.dialects.fireworks.envelope import new_router
-from tunesmith.server.dialects.fireworks.managed import job_objects
+from tunesmith.server.dialects.fireworks.managed import job_objects, job_routes
 from tunesmith.server.dialects.fireworks.managed.bodies import Wire, full_name, id_in, read
 from tunesmith.server.dialects.fireworks.managed.creating import is_retry, own_id, taken
 from tunesmith.server.dialects.fireworks.managed.job_kinds import evaluator_of
 from tunesmith.server.dialects.fireworks.managed.lists import Body, Listing, Mask, all_pages, masked, without_empty
 from tunesmith.server.dialects.fireworks.managed.rft_request import Sampling
-from tunesmith.services.jobs.job import EVALUATION, Job, NewJob
+from tunesmith.services.jobs.evaluations import output_of
+from tunesmith.services.jobs.job import Job, NewJob
+from tunesmith.services.jobs.job_kinds import EVALUATION
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.records import Record, Records
 
@@ -72,55 +73,55 @@ def list_all(request: Request, owner: Owner, account: str, listing: Listing) -> 
     return listing.page(COLLECTION, [*jobs, *(_recorded(owner, record) for record in _records(request).all(owner))])
 
 
-@router.get(JOB + ":getExecutionLogEndpoint", response_model=None)
-def log(request: Request, owner: Owner, account: str, job_id: str) -> Mapping[str, Any]:
+def found(request: Request, owner: Owner, account: str, job_id: str) -> Job | Record:
+    """What an address names.
+
+    Raises:
+        NotFound: the owner has neither a job nor a record of that name.
+    """
     names.check_account(owner, account)
-    job = _find(request, owner, job_id)
+    record = _records(request).find(owner, job_id)
+    return record if record is not None else _jobs(request).find(owner, EVALUATION, job_id)
+
+
+Found = Annotated[Job | Record, Depends(found)]
+
+
+@router.get(JOB + ":getExecutionLogEndpoint", response_model=None)
+def log(request: Request, job: Found) -> Mapping[str, Any]:
     if isinstance(job, Record):
-        raise NotFound(job_id, "has no log here: its evaluation ran where its client is", "Look at the client's output")
-    file = _jobs(request).run(owner, job.id).path / "log.txt"
-    if not file.is_file():
-        raise NotFound(job_id, "has no log yet", "Wait until it runs")
-    return {"executionLogSignedUri": files.link(request, file), "contentType": "text/plain"}
+        raise NotFound(job.id, "has no log here: its evaluation ran where its client is", "Look at the client's output")
+    link = job_routes.link_to(request, _jobs(request), job, "log.txt", "log")
+    return {"executionLogSignedUri": link, "contentType": "text/plain"}
 
 
 @router.post(JOB + ":cancel", response_model=None)
-def cancel(request: Request, owner: Owner, account: str, job_id: str) -> Mapping[str, Any]:
-    names.check_account(owner, account)
-    job = _find(request, owner, job_id)
+def cancel(request: Request, job: Found) -> Mapping[str, Any]:
     if isinstance(job, Record):
-        raise UserError(job_id, "cannot cancel job in state: JOB_STATE_COMPLETED", "Leave it: it was only recorded")
-    _jobs(request).cancel(owner, job.id)
+        raise UserError(job.id, "cannot cancel job in state: JOB_STATE_COMPLETED", "Leave it: it was only recorded")
+    job_routes.cancel(_jobs(request), job)
     return {}
 
 
 @router.get(JOB, response_model=None)
-def get(request: Request, owner: Owner, account: str, job_id: str, read_mask: Mask = "") -> Mapping[str, Any]:
-    names.check_account(owner, account)
-    job = _find(request, owner, job_id)
+def get(request: Request, owner: Owner, job: Found, read_mask: Mask = "") -> Mapping[str, Any]:
     return masked(_recorded(owner, job) if isinstance(job, Record) else _shown(request, job), read_mask)
 
 
 @router.delete(JOB, response_model=None)
-def delete(request: Request, owner: Owner, account: str, job_id: str) -> Mapping[str, Any]:
+def delete(request: Request, owner: Owner, job: Found) -> Mapping[str, Any]:
     """The job goes; the dataset of its results stays."""
-    names.check_account(owner, account)
-    job = _find(request, owner, job_id)
-    if isinstance(job, Record):
-        _records(request).delete(owner, job_id)
-    else:
-        _jobs(request).delete(owner, job.id)
+    (_records(request) if isinstance(job, Record) else _jobs(request)).delete(owner, job.id)
     return {}
 
 
 def _create(request: Request, owner: str, asked: Evaluation, name: str) -> Body:
-    settings = asked.inference_parameters.settings()
-    samples = settings.pop("response_candidates_count", 1)
-    output = id_in("output_dataset", owner, "datasets", asked.output_dataset) or f"{name}-results"
-    settings |= {"evaluator": evaluator_of(request, owner, asked.evaluator), "output_dataset": output}
+    output = id_in("output_dataset", owner, "datasets", asked.output_dataset) or output_of(name)
+    settings: Body = {"evaluator": evaluator_of(request, owner, asked.evaluator), "output_dataset": output}
     if asked.model:
-        settings |= {"model": names.served_model(request.app.state.registry, owner, asked.model)}
-        settings |= {"eval_samples": samples}
+        sampled = asked.inference_parameters.settings()
+        settings |= sampled | {"model": names.served_model(request.app.state.registry, owner, asked.model)}
+        settings["eval_samples"] = settings.pop("response_candidates_count", 1)
     dataset = id_in("input_dataset", owner, "datasets", asked.input_dataset)
     kept = asked.model_dump(mode="json", by_alias=True, exclude_unset=True)
     new = NewJob(EVALUATION, settings, dataset, None, name, asked.display_name, None, kept)
@@ -129,15 +130,6 @@ def _create(request: Request, owner: str, asked: Evaluation, name: str) -> Body:
             raise Conflict(name, "is the id of an evaluation job already", "Choose another, or delete that one")
         key = request.headers.get("idempotency-key")
         return _shown(request, _jobs(request).create(owner, new, idempotency_key=key, retry=is_retry(request)))
-
-
-def _find(request: Request, owner: str, name: str) -> Job | Record:
-    """
-    Raises:
-        NotFound: the owner has neither a job nor a record of that name.
-    """
-    record = _records(request).find(owner, name)
-    return record if record is not None else _jobs(request).find(owner, EVALUATION, name)
 
 
 def _shown(request: Request, job: Job) -> Body:

@@ -15,7 +15,7 @@ from tunesmith.server.dialects.fireworks.managed.bodies import Wire, id_in, read
 from tunesmith.server.dialects.fireworks.managed.creating import taken
 from tunesmith.server.dialects.fireworks.managed.job_routes import Found, each
 from tunesmith.server.dialects.fireworks.managed.lists import Body, Listing
-from tunesmith.services.checkpoints import ADAPTER
+from tunesmith.services.checkpoints import ADAPTER, MODEL
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.tuned_models import TunedModels
@@ -61,7 +61,7 @@ def _weights(request: Request, job: Job, name: str) -> tuple[str, Path]:
     for kept in jobs.kept.of(job):
         if kept.folder.parent.name == name:
             return kept.base_model, kept.folder
-    mend = f"Promote {FINAL} of a job that has ended, or a step of an adapter that the job still keeps"
+    mend = f"Promote {FINAL} of a job that has ended, or a step that the job still keeps"
     raise NotFound(name[:100], "is no checkpoint that can be promoted", mend)
 
 
@@ -77,5 +77,5 @@ def _shown(job: Job, folder: Path, kind: str, name: str = "", promotable: bool =
         "createTime": at,
         "updateTime": at,
         "checkpointType": f"CHECKPOINT_TYPE_{kind}",
-        "promotable": promotable or (folder / ADAPTER).is_dir(),
+        "promotable": promotable or any((folder / name).is_dir() for name in (ADAPTER, MODEL)),
     }

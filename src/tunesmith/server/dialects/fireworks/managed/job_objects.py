@@ -8,17 +8,19 @@ from typing import Any
 from fastapi import Request
 from pydantic.alias_generators import to_camel
 
-from tunesmith.core.types import Metrics
 from tunesmith.server import files
 from tunesmith.server.dialects.fireworks.managed.bodies import full_name
 from tunesmith.server.dialects.fireworks.managed.job_kinds import KINDS, PUBLIC_EVALUATORS
 from tunesmith.server.dialects.fireworks.managed.lists import Body, without_empty
 from tunesmith.server.dialects.fireworks.managed.rft_request import SAMPLING
 from tunesmith.server.dialects.fireworks.managed.training import PACKED, SAMPLES, TRAINING, Setting
+from tunesmith.services.curves import Curves
 from tunesmith.services.evaluators import PREFIX
 from tunesmith.services.jobs.job import Job
+from tunesmith.services.jobs.job_kinds import JOB_KINDS
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.progress import Progress
+from tunesmith.services.run_folder import RunFolder
 from tunesmith.spec.load import KINDS as SPECS
 from tunesmith.spec.loss import METHODS
 from tunesmith.spec.rft import DEFAULT_CHUNK
@@ -81,14 +83,15 @@ def body(request: Request, job: Job) -> Body:
     """All of it."""
     jobs: Jobs = request.app.state.jobs
     run = jobs.run(job.owner, job.id)
-    lines, progress = run.metrics(), jobs.progress_of(job)
+    curves: Curves = request.app.state.curves
+    last, progress = curves.last(run), jobs.progress_of(job)
     log, metrics = run.path / "log.txt", run.path / "metrics.jsonl"
-    measured = _measured(lines)
-    used_s = sum(value for line in run.timing() for name, value in line.items() if name.startswith("time/"))
+    measured = {shown: last[name] for name, shown in SHOWN.items() if name in last}
+    used_s = sum(curves.total(run, name) for name in last if name.startswith("time/"))
     return without_empty(
         {
             **brief(job),
-            "jobProgress": _progress(job, progress, lines),
+            "jobProgress": _progress(job, progress, curves, run),
             "outputMetrics": json.dumps(measured) if measured else None,
             "acceleratorSeconds": {_accelerator(): str(int(used_s))} if used_s else None,
             "trainerLogsSignedUrl": files.link(request, log) if log.is_file() else None,
@@ -145,13 +148,13 @@ def _with_defaults(job: Job) -> dict[str, Any]:
     return {"evaluator": "", **defaults, **job.settings}
 
 
-def _progress(job: Job, progress: Progress, lines: list[Metrics]) -> Body:
+def _progress(job: Job, progress: Progress, curves: Curves, run: RunFolder) -> Body:
     """Requests are rollouts; of jobs without any, nothing is said of them."""
     body: Body = {"percent": progress.percent, "epoch": progress.epoch}
-    if job.kind != "rft":
+    if not JOB_KINDS[job.kind].samples:
         return body
-    made = int(sum(line.get("rollout/rollouts", 0) for line in lines))
-    failed = round(sum(line.get("rollout/rollouts", 0) * line.get("rollout/failed_share", 0) for line in lines))
+    made = int(curves.total(run, "rollout/rollouts"))
+    failed = round(curves.dot(run, "rollout/rollouts", "rollout/failed_share"))
     planned = round(made * progress.num_steps / progress.step) if progress.step else 0
     return body | {
         "totalInputRequests": max(planned, made),
@@ -159,16 +162,8 @@ def _progress(job: Job, progress: Progress, lines: list[Metrics]) -> Body:
         "successfullyProcessedRequests": made - failed,
         "failedRequests": failed,
         "outputRows": made,
-        "outputTokens": int(sum(line.get("rollout/tokens", 0) for line in lines)),
+        "outputTokens": int(curves.total(run, "rollout/tokens")),
     }
-
-
-def _measured(lines: list[Metrics]) -> dict[str, float]:
-    """The latest value of each metric that this wire has a name for."""
-    found: dict[str, float] = {}
-    for line in lines:
-        found |= {SHOWN[name]: value for name, value in line.items() if name in SHOWN}
-    return found
 
 
 def _accelerator() -> str:

@@ -4,12 +4,17 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
+from starlette.exceptions import HTTPException
 
+from tunesmith.core.errors import NotFound
+from tunesmith.server import files
 from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.fireworks import names
 from tunesmith.server.dialects.fireworks.managed.job_kinds import KINDS, JobKind
+from tunesmith.server.dialects.fireworks.managed.job_objects import STATES
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
+from tunesmith.services.jobs.moves import ENDED
 
 OF_COLLECTION = {kind.collection: kind for kind in KINDS}
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -42,3 +47,26 @@ def job_of(request: Request, owner: Owner, kind: Kind, job_id: str) -> Job:
 
 
 Found = Annotated[Job, Depends(job_of)]
+
+
+def cancel(jobs: Jobs, job: Job) -> None:
+    """
+    Raises:
+        HTTPException: it has ended otherwise; says so in this wire's words.
+    """
+    if job.state == "deleting" or (job.state in ENDED and job.state != "cancelled"):
+        state = "JOB_STATE_DELETED" if job.state == "deleting" else STATES[job.state]
+        raise HTTPException(400, f"cannot cancel job in state: {state}")
+    jobs.cancel(job.owner, job.id)
+
+
+def link_to(request: Request, jobs: Jobs, job: Job, name: str, what: str) -> str:
+    """A signed address of a file in the job's run folder.
+
+    Raises:
+        NotFound: it is not written yet.
+    """
+    file = jobs.run(job.owner, job.id).path / name
+    if not file.is_file():
+        raise NotFound(job.name, f"has no {what} yet", "Wait until it runs")
+    return files.link(request, file)

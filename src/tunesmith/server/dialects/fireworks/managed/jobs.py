@@ -5,13 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
-from starlette.exceptions import HTTPException
 
-from tunesmith.core.errors import NotFound, UserError
-from tunesmith.server import files
+from tunesmith.core.errors import UserError
 from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.fireworks.envelope import new_router
-from tunesmith.server.dialects.fireworks.managed import job_objects
+from tunesmith.server.dialects.fireworks.managed import job_objects, job_routes
 from tunesmith.server.dialects.fireworks.managed.bodies import id_in, read_members
 from tunesmith.server.dialects.fireworks.managed.creating import is_retry, taken
 from tunesmith.server.dialects.fireworks.managed.job_kinds import AnyRequest, JobKind, new_job
@@ -19,7 +17,6 @@ from tunesmith.server.dialects.fireworks.managed.job_routes import Found, Kind, 
 from tunesmith.server.dialects.fireworks.managed.lists import Listing, Mask, all_pages, masked
 from tunesmith.server.dialects.fireworks.managed.speaking import speaking
 from tunesmith.services.jobs.jobs import Jobs
-from tunesmith.services.jobs.moves import ENDED
 from tunesmith.services.secrets import Secrets
 from tunesmith.services.trackers import KEYS
 
@@ -47,10 +44,7 @@ def list_all(request: Request, owner: Owner, kind: Kind, listing: Listing) -> Ma
 
 @each(router, "POST", "/{job_id}:cancel")
 def cancel(request: Request, job: Found) -> Mapping[str, Any]:
-    if job.state == "deleting" or (job.state in ENDED and job.state != "cancelled"):
-        state = "JOB_STATE_DELETED" if job.state == "deleting" else job_objects.STATES[job.state]
-        raise HTTPException(400, f"cannot cancel job in state: {state}")
-    _jobs(request).cancel(job.owner, job.id)
+    job_routes.cancel(_jobs(request), job)
     return {}
 
 
@@ -62,10 +56,7 @@ def resume(request: Request, job: Found) -> Mapping[str, Any]:
 
 @each(router, "GET", "/{job_id}:getMetricsFileEndpoint")
 def metrics_file(request: Request, job: Found) -> Mapping[str, Any]:
-    file = _jobs(request).run(job.owner, job.id).path / "metrics.jsonl"
-    if not file.is_file():
-        raise NotFound(job.name, "has no metrics yet", "Wait until its first step is done")
-    return {"signedUrl": files.link(request, file)}
+    return {"signedUrl": job_routes.link_to(request, _jobs(request), job, "metrics.jsonl", "metrics")}
 
 
 @each(router, "GET", "/{job_id}")
