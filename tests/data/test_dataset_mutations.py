@@ -91,8 +91,8 @@ def test_damaged_files(tmp_path_factory, damage):
     judge(tmp_path_factory.getbasetemp(), damage)
 
 
-@pytest.mark.slow
-@settings(QUIET, max_examples=2000, derandomize=False)
+@pytest.mark.thorough
+@settings(QUIET, max_examples=2000)
 @given(damage=DAMAGE)
 def test_many_damaged_files(tmp_path_factory, damage):
     judge(tmp_path_factory.getbasetemp(), damage)

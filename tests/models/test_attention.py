@@ -120,6 +120,22 @@ def test_values_and_gradients_equal_one_dense_mask(
         torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_weights_that_were_kept_and_those_computed_again_give_the_same_bits(
+    layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact_attention, "SCORES", 1)  # several blocks, so that some are kept and some are not
+    families = LAYOUTS[layout]
+    torch.manual_seed(0)
+    n = families[-1].start + families[-1].prefix + sum(families[-1].suffixes)
+    qkv = [torch.randn(n, h, 8, requires_grad=True) for h in (4, 2, 2)]
+    found = []
+    for kept in (0, 10_000, exact_attention.KEPT):
+        monkeypatch.setattr(exact_attention, "KEPT", kept)
+        found.append(torch.autograd.grad(attention(families, [None], "cpu")(0, *qkv).square().sum(), qkv))
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_other_sequences_of_a_pack_change_nothing(path: str) -> None:
     torch.manual_seed(0)

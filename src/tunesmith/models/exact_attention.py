@@ -1,8 +1,8 @@
 """Attention on a CPU that gives a token the same bits whether it is trained in a pack or decoded one at a time.
 
 Two things make it so: matrix products of at least FEWEST_ROWS rows, whose rows do not depend on each other, and sums
-over ``key_places`` keys, where masked keys add exact zeros. Scores are held for a few queries at a time and
-computed again in the backward pass, so memory grows with tokens, not with their square.
+over ``key_places`` keys, where masked keys add exact zeros. Scores are held for a few queries at a time; the backward
+pass computes them again beyond the first KEPT of a layer, so memory grows with tokens, not with their square.
 
 Legend: g kv heads, r query heads per kv head, d head size, B members, S longest suffix, P prefix, both padded.
 """
@@ -27,6 +27,8 @@ BLOCK_ROWS = 16
 """Queries are taken a multiple of so many at a time."""
 SCORES = 1 << 18
 """Scores held at once, counted in numbers: 1 MB in float32, which stays in a core's own cache."""
+KEPT = 1 << 19
+"""Weights of a layer that wait for the backward pass, counted in numbers: 2 MB in float32."""
 
 
 def round_up(n: int, to: int) -> int:
@@ -102,20 +104,25 @@ class _ExactAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, parts: Sequence[Part], window: int | None) -> Tensor:
         out = torch.empty_like(q)
+        kept: list[Tensor | None] = []
+        room = KEPT if any(ctx.needs_input_grad) else 0
         for part in parts:
             own = _Own(q, k, v, part)
             result = torch.empty_like(own.q)  # [g, B, S, r, d]
             for block in own.blocks(window):
                 weights = block.weights()
                 result[:, :, block.rows] = block.mix(weights)
+                kept.append(weights if weights.numel() <= room else None)
+                room -= 0 if kept[-1] is None else weights.numel()
             out[part.table.flatten()[part.real]] = own.flatten(result)
-        ctx.save_for_backward(q, k, v, out)
+        ctx.save_for_backward(q, k, v, out, *kept)
         ctx.parts, ctx.window = parts, window
         return out.flatten(1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, out = ctx.saved_tensors
+        q, k, v, out, *kept = ctx.saved_tensors
+        waiting = iter(kept)
         dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
         grad = grad.view_as(q)
         inner = (grad * out).sum(-1)  # [N, h]: what softmax's gradient subtracts
@@ -125,7 +132,9 @@ class _ExactAttention(torch.autograd.Function):
             subtract = own.spread(inner[..., None], zero_padding=True)[..., 0]
             slopes = _Slopes(own)
             for block in own.blocks(ctx.window):
-                slopes.add(block, upstream[:, :, block.rows], subtract[:, :, block.rows])
+                weights = next(waiting)
+                weights = block.weights() if weights is None else weights
+                slopes.add(block, weights, upstream[:, :, block.rows], subtract[:, :, block.rows])
             slopes.collect(part, dq, dk, dv)
         return dq, dk, dv, None, None
 
@@ -214,10 +223,9 @@ class _Slopes:
         self.q, self.k, self.v = torch.zeros_like(own.q), torch.zeros_like(own.k), torch.zeros_like(own.v)
         self.prefix_k, self.prefix_v = torch.zeros_like(own.prefix_k), torch.zeros_like(own.prefix_v)
 
-    def add(self, block: _Block, grad: Tensor, subtract: Tensor) -> None:
+    def add(self, block: _Block, weights: Tensor, grad: Tensor, subtract: Tensor) -> None:
         """dS = P * (dO V^T - sum(dO * O)); dQ = dS K, dK = dS^T Q, dV = P^T dO."""
         kv, members, count, repeat, size = grad.shape
-        weights = block.weights()
         flat, own = grad.reshape(kv, -1, size), grad.reshape(kv, members, count * repeat, size)
         before_w, own_w = block.split(weights)
         self.v[:, :, block.keys] += own_w.transpose(-1, -2) @ own
