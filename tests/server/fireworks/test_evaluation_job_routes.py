@@ -53,7 +53,8 @@ def test_an_evaluation_is_a_job(app: Any, call: Call, uploaded: Any) -> None:
         ({"model": "accounts/somebody/models/none"}, 404, "unknown 'none'"),
         ({"model": f"{BASE}#accounts/somebody/deployments/d"}, 404, "no such deployment"),
         ({"model": "accounts/else/deployments/d"}, 403, "is not the account of this key"),
-        ({"inferenceParameters": {"temperature": 9}}, 400, "outside valid range"),
+        ({"model": BASE, "inferenceParameters": {"temperature": 9}}, 400, "outside valid range"),
+        ({"inferenceParameters": {"temperature": 1}}, 400, "without a model"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(

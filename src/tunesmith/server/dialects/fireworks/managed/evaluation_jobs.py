@@ -118,10 +118,11 @@ def delete(request: Request, owner: Owner, job: Found) -> Mapping[str, Any]:
 def _create(request: Request, owner: str, asked: Evaluation, name: str) -> Body:
     output = id_in("output_dataset", owner, "datasets", asked.output_dataset) or output_of(name)
     settings: Body = {"evaluator": evaluator_of(request, owner, asked.evaluator), "output_dataset": output}
+    settings |= asked.inference_parameters.settings()
     if asked.model:
-        sampled = asked.inference_parameters.settings()
-        settings |= sampled | {"model": names.served_model(request.app.state.registry, owner, asked.model)}
-        settings["eval_samples"] = settings.pop("response_candidates_count", 1)
+        settings |= {"eval_samples": 1, "model": names.served_model(request.app.state.registry, owner, asked.model)}
+    if (samples := settings.pop("response_candidates_count", None)) is not None:
+        settings["eval_samples"] = samples
     dataset = id_in("input_dataset", owner, "datasets", asked.input_dataset)
     kept = asked.model_dump(mode="json", by_alias=True, exclude_unset=True)
     new = NewJob(EVALUATION, settings, dataset, None, name, asked.display_name, None, kept)
