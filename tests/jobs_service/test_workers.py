@@ -20,14 +20,18 @@ from tunesmith.services.store import FILE_NAME, file_url
 pytestmark = pytest.mark.thorough
 LONG = {"epochs": 10}
 """Thirty steps of four rows."""
-ENDLESS = {"epochs": 2000}
-"""Minutes: what is not over before it is stopped."""
 
 
 @pytest.fixture
 def database() -> Callable[[Path], str]:
     """Not on either kind: workers on PostgreSQL have tests of their own."""
     return file_url
+
+
+def endless(place: Workplace) -> Job:
+    """One of six thousand steps: minutes, so that it is not over before it is stopped."""
+    place.upload("ann", "sft", (place.tiny / "data" / "sft.jsonl").read_bytes() * 200)
+    return place.create("sft", **LONG)
 
 
 def until_step(place: Workplace, job: Job, least: int) -> None:
@@ -55,7 +59,7 @@ def test_a_killed_job_ends_with_the_bytes_of_an_undisturbed_one(
 
 
 def test_cancel_pause_resume_while_running(place: Workplace) -> None:
-    job = place.create("sft", **ENDLESS)
+    job = endless(place)
     until_step(place, job, 2)
     assert place.jobs.pause("ann", job.id).state == "pausing"
     place.look_until(lambda: place.state(job) == "paused")
@@ -82,7 +86,7 @@ def test_cancel_pause_resume_while_running(place: Workplace) -> None:
 
 def test_a_worker_outlives_its_server_and_is_adopted(place: Workplace) -> None:
     """A new scheduler finds it, starts no other, and can still cancel it."""
-    job = place.create("sft", **ENDLESS)
+    job = endless(place)
     until_step(place, job, 1)
     pid = place.pid(job)
     children = place.workers._children
@@ -115,7 +119,7 @@ def test_a_frozen_worker_is_replaced_and_one_that_lost_its_job_moves_it_no_more(
 
 
 def test_a_server_that_stops_lets_the_step_finish(place: Workplace) -> None:
-    job = place.create("sft", **ENDLESS)
+    job = endless(place)
     until_step(place, job, 2)
     place.scheduler.drain()
     found = place.jobs.get("ann", job.id)

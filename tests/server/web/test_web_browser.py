@@ -154,6 +154,13 @@ def test_a_grader_is_written_mended_and_looks_at_the_attempts_of_a_job(window: B
     window.says("no such evaluator")
 
 
+def test_a_fork_begins_where_something_is_left_to_train(window: Browser, job: str) -> None:
+    window.open(f"{job}/fork")
+    assert int(window.one("[name=at_step]").get_attribute("value") or "10") < 10
+    window.open(f"{job}/fork?setting=epochs")
+    assert window.one("[name=at_step]").get_attribute("value") == "10"
+
+
 def test_a_second_job_is_cloned_cancelled_and_compared(window: Browser, job: str) -> None:
     window.open(job)
     window.click("a", "Clone")

@@ -40,7 +40,10 @@ def choose(request: Request, visitor: Seen, slug: str, name: str, setting: str =
     jobs: Jobs = request.app.state.jobs
     job = links.find_job(jobs, visitor.owner, slug, name)
     run = _begun(jobs, job)
-    view: dict[str, Any] = {"job": job, "href": links.of_job(job), "steps": kept_steps(run)[::-1]}
+    steps, end = kept_steps(run)[::-1], run.state().num_steps
+    view: dict[str, Any] = {"job": job, "href": links.of_job(job), "steps": steps, "end": end}
+    # After the last step there is nothing left to train: only more epochs begin there.
+    view["begin"] = steps[0] if setting == "epochs" else next((step for step in steps if step < end), 0)
     return page(request, "fork.html", visitor, **view, choices=_choices(run), chosen=setting)
 
 

@@ -84,7 +84,8 @@ function options(figure, data) {
   return {
     width: figure.clientWidth, height: 188, padding: [8, 8, 0, 0],
     cursor: { sync: { key: "page" }, drag: { x: true, y: false } },
-    scales: { x: { time: false }, y: log ? { distr: 3 } : { range: (_, low, high) => range(data, low, high) } },
+    // A single step is no span: left to itself the axis would go on for a hundred.
+    scales: { x: { time: false, range: (_, low, high) => [low, Math.max(high, low + 1)] }, y: log ? { distr: 3 } : { range: (_, low, high) => range(data, low, high) } },
     axes: [{ ...axis, size: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] },
       { ...axis, size: 52, values: (_, ticks) => ticks.map((v) => (v == null ? "" : shown(v, data.form, 5))) }],
     series: [{ label: "step" }, ...data.lines.map((line, i) => ({
