@@ -47,10 +47,17 @@ class Asking:
             model: of an item in a stream; None where it is shown as it is.
             whole: (items, where to go on) -> the answer to a question that is asked once.
         """
-        begin = begin if self.since is None else self.since
+        begin = self.begin(begin)
         found, on = read(begin)
-        if not self.follow:
-            return whole(found, on)
+        return self.stream(jobs, job_id, read, begin, model) if self.follow else whole(found, on)
+
+    def begin(self, asked_for: int) -> int:
+        """Where to begin: where a broken stream goes on, if there was one."""
+        return asked_for if self.since is None else self.since
+
+    def stream(
+        self, jobs: Jobs, job_id: str, read: Read, begin: int, model: type[BaseModel] | None
+    ) -> StreamingResponse:
         stream = _stream(self, jobs, job_id, read, begin, model)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
@@ -95,13 +102,12 @@ def metrics_of(jobs: Jobs, asked: Asking, job_id: str, after_step: int) -> Any:
         found = jobs.metrics(asked.owner, job_id, at)
         return found, int(found[-1]["step"]) if found else at
 
-    if not asked.follow:
-        begin = after_step if asked.since is None else asked.since
-        # As they stand in the file: to read and write ten thousand of them again would stop everybody else.
-        lines = jobs.run(asked.owner, job_id).metric_lines_after(begin)
-        return Response(b'{"items": [' + b", ".join(lines) + b"]}", media_type="application/json")
-
-    return asked.answer(jobs, job_id, read, after_step, None, lambda found, _: {"items": found})
+    begin = asked.begin(after_step)
+    run = jobs.run(asked.owner, job_id)
+    if asked.follow:
+        return asked.stream(jobs, job_id, read, begin, None)
+    # As they stand in the file: to read and write ten thousand of them again would stop everybody else.
+    return Response(b'{"items": [' + b", ".join(run.metric_lines_after(begin)) + b"]}", media_type="application/json")
 
 
 async def _stream(
