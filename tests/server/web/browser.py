@@ -99,8 +99,13 @@ class Browser:
         ]
 
     def too_wide(self) -> bool:
-        """Whether the page has to be scrolled sideways."""
-        return bool(self.driver.execute_script("return document.documentElement.scrollWidth > innerWidth"))
+        """Whether the page, or a list in it, has to be scrolled sideways."""
+        script = """
+            const wide = element => element.scrollWidth > element.clientWidth;
+            const lists = [...document.querySelectorAll(".flush:has(> table.cards)")];
+            return document.documentElement.scrollWidth > innerWidth || innerWidth < 760 && lists.some(wide);
+        """
+        return bool(self.driver.execute_script(script))
 
     def requests(self) -> list[str]:
         """Addresses that were asked for since the last call."""
