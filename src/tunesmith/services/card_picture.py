@@ -14,8 +14,8 @@ from tunesmith.services.chart import number, show_value
 
 SIZE = (1200, 630)
 EDGE = 56
-CURVE = (EDGE, 262, 720, 486)
-"""Left, top, right, bottom of the curve's plane."""
+CURVE = (EDGE, 262, 680, 486)
+"""Left, top, right, bottom of the curve's plane; to its right there is room for a number."""
 FACTS_AT, FACTS_TOP = 772, 258
 PAPER, INK, QUIET, RULE = "#ffffff", "#1b1f24", "#57606a", "#dce0e5"
 TRAIN, HELD_OUT, GOOD, BAD = "#9dbde8", "#1f5fbf", "#176b3a", "#b42318"

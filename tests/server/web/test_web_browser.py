@@ -97,10 +97,11 @@ def job(window: Browser, tmp_path_factory: pytest.TempPathFactory) -> str:
     window.says("running", "Curves appear with the first step")
     # From here on nothing is reloaded: the page's own stream brings what is new.
     window.until(lambda: bool(window.all(".uplot canvas")), "curves")
+    window.point_at_nothing()
     window.says("succeeded")
     window.says("10 of 10")
     window.until(lambda: bool(window.all("#card img")), "the card")
-    window.until(lambda: re.search(r"step:\s*10\b", window.one(".u-legend").text) is not None, "the newest in a legend")
+    window.until(lambda: re.search(r"step\s*10\b", window.one(".u-legend").text) is not None, "the newest in a legend")
     return JOB
 
 
