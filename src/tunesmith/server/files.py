@@ -6,15 +6,16 @@ import hmac
 from pathlib import Path
 from time import time
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.server.errors import detail, refusal
+from tunesmith.server.routing import Router
 from tunesmith.services.key_files import secret_in
 
-router = APIRouter()
+router = Router()
 GOOD_FOR_SECONDS = 24 * 3600
 
 

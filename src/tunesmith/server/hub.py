@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
 from tunesmith.core.errors import NotFound
 from tunesmith.server.body import read_body
 from tunesmith.server.errors import refusal
+from tunesmith.server.routing import Router
 from tunesmith.services.registry import Registry
 
 OF_A_MODEL = frozenset(
@@ -198,9 +199,9 @@ async def _asked_paths(request: Request) -> list[str]:
 Paths = Annotated[list[str], Depends(_asked_paths)]
 
 
-def _routes(kind: Kind, opened: Callable[[Request, str, str], Repo], prefix: str) -> APIRouter:
+def _routes(kind: Kind, opened: Callable[[Request, str, str], Repo], prefix: str) -> Router:
     """The addresses of one kind of repository. Plain functions: they read disks, so they run in threads."""
-    routes = APIRouter(include_in_schema=False)
+    routes = Router(include_in_schema=False)
     api = f"/api/{kind}/{{org}}/{{name}}"
 
     @routes.get(api)
@@ -227,6 +228,6 @@ def _routes(kind: Kind, opened: Callable[[Request, str, str], Repo], prefix: str
     return routes
 
 
-router = APIRouter()
+router = Router()
 router.include_router(_routes("models", _model, ""))
 router.include_router(_routes("datasets", _dataset, "/datasets"))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tunesmith import __version__
 from tunesmith.grading.sandbox import LEVELS, level
 from tunesmith.server.auth import Owner, owner_of
+from tunesmith.server.routing import Router
 from tunesmith.server.settings import ServerSettings
 from tunesmith.services.registry import Registry
 from tunesmith.services.store import utc_now
@@ -36,7 +37,7 @@ OF_SESSIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], float]]] = {
     "tunesmith_sampled_tokens_total": ("Tokens sampled.", lambda s: s["sampled_tokens"]),
 }
 """Metric -> what it says, and where the sessions' status has it."""
-router = APIRouter()
+router = Router()
 
 
 class Monitoring:

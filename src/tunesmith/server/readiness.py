@@ -12,11 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from tunesmith.server.routing import Router
 from tunesmith.services.store import Store
 
 PATIENCE_S = 4.0
@@ -26,7 +27,7 @@ FRESH_S = 1.0
 ROOM_BYTES = 1 << 20
 """A disk that has no place for so much is full."""
 PROBE = ".room"
-router = APIRouter()
+router = Router()
 
 
 class Readiness:

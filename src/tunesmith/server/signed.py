@@ -12,14 +12,15 @@ from hmac import compare_digest
 from time import time
 from typing import Any, Protocol
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from tunesmith.core.errors import UserError
 from tunesmith.server import openapi
 from tunesmith.server.errors import refusal
 from tunesmith.server.files import expiry, secret_of, sign
+from tunesmith.server.routing import Router
 
-router = APIRouter()
+router = Router()
 
 
 class Sink(Protocol):

@@ -13,5 +13,8 @@ def page_of(
     db: Session, those: Select[RowT], order: Sequence[Any], limit: int, offset: int
 ) -> tuple[Sequence[RowT], int]:
     """(rows from a place on, how many there are in all)."""
-    total = db.scalar(select(func.count()).select_from(those.subquery())) or 0
-    return db.scalars(those.order_by(*order).limit(limit).offset(offset)).all(), total
+    rows = db.scalars(those.order_by(*order).limit(limit).offset(offset)).all()
+    if 0 < len(rows) < limit:
+        # The last of them is here.
+        return rows, offset + len(rows)
+    return rows, db.scalar(select(func.count()).select_from(those.subquery())) or 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 from sqlalchemy import Connection, Engine, Row, Select, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -30,6 +30,7 @@ _READS, _STARTS, _AT_ONCE = "tunesmith_reads", "tunesmith_starts", "tunesmith_at
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 
 Columns = TypeVarTuple("Columns")
+Kept = TypeVar("Kept")
 
 
 class Base(DeclarativeBase):
@@ -66,6 +67,10 @@ class Store:
         """Read columns, at a quarter of what a session costs: for what every request asks."""
         with _text_checked(), self._reader.begin() as connection:
             return connection.execute(statement, values).all()
+
+    def found(self, kind: type[Kept], statement: Select[*tuple[Any, ...]], **values: Any) -> Sequence[Kept]:
+        """Whole rows, read like columns: what is changed of them is not written."""
+        return [kind(**row._mapping) for row in self.rows(statement, **values)]
 
     def started(self) -> None:
         """From now on somebody waits for answers: no transaction may wait as long as those of a start."""

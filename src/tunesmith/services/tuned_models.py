@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import String, select
+from sqlalchemy import String, bindparam, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tunesmith.core.durable import new_folder
@@ -35,6 +35,11 @@ class TunedModelRow(Base):
     whole: Mapped[bool]
     job_id: Mapped[str]
     created_at: Mapped[str]
+
+
+_OF_NAME = select(*TunedModelRow.__table__.columns).where(
+    TunedModelRow.owner == bindparam("owner"), TunedModelRow.name == bindparam("name")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +165,8 @@ class TunedModels:
         """What an owner's name stands for; None where there is no such name."""
         if not _NAME.fullmatch(name):
             return None
-        columns = TunedModelRow.__table__.columns
-        found = self._store.rows(select(*columns).where(columns.owner == owner, columns.name == name))
-        return _model(TunedModelRow(**found[0]._mapping)) if found else None
+        found = self._store.found(TunedModelRow, _OF_NAME, owner=owner, name=name)
+        return _model(found[0]) if found else None
 
     def find(self, owner: str, name: str) -> TunedModel:
         """

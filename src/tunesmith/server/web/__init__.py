@@ -1,8 +1,9 @@
 """The web page of a server, under ``/dashboard``: one small file per page, whose routes parse and render alone."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from tunesmith.core.errors import NotFound
+from tunesmith.server.routing import Router
 from tunesmith.server.web import (
     assets,
     card_page,
@@ -61,7 +62,7 @@ def no_page(path: str) -> Response:
     raise NotFound(path[:200], "no such page", "Begin at the list of jobs")
 
 
-router = APIRouter()
+router = Router()
 for _page in PAGES:
     router.include_router(_page.router)
 router.include_router(static)

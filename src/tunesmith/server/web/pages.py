@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from tunesmith.core.errors import UserError
 from tunesmith.server.dialects.refusals import Refusal, refusal_of
 from tunesmith.server.errors import AWAY, circumstances, explain
+from tunesmith.server.routing import Router
 from tunesmith.server.web import assets, words
 from tunesmith.server.web.row_examples import ROW_EXAMPLES
 from tunesmith.server.web.visitor import PREFIX, LoginNeeded, Visitor, is_ours, known_visitor
@@ -93,8 +94,8 @@ class Route(APIRoute):
         return answered
 
 
-def new_router() -> APIRouter:
-    return APIRouter(prefix=PREFIX, route_class=Route, include_in_schema=False)
+def new_router() -> Router:
+    return Router(prefix=PREFIX, route_class=Route, include_in_schema=False)
 
 
 def _refused(request: Request, refused: Refusal) -> Response:

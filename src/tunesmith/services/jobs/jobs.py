@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from tunesmith.core.errors import Conflict, NotFound, unknown
@@ -37,6 +37,14 @@ ORDERS = {
     "name": JobRow.name,
     "state": JobRow.state,
 }
+# What clients ask again and again.
+_WITH_ID = select(*JobRow.__table__.columns).where(JobRow.id == bindparam("id"))
+_EVENTS_AFTER = (
+    select(*JobEventRow.__table__.columns)
+    .where(JobEventRow.job_id == bindparam("job"), JobEventRow.number > bindparam("after"))
+    .order_by(JobEventRow.number)
+    .limit(bindparam("most"))
+)
 
 
 class Jobs:
@@ -169,9 +177,8 @@ class Jobs:
     def events(self, owner: str, job_id: str, after: int = 0, limit: int = 200) -> list[JobEvent]:
         """What happened, oldest first, from the event after that number on."""
         self.row(owner, job_id)
-        those = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.number > after)
-        with self.store.read() as db:
-            return [shown_event(row) for row in db.scalars(those.order_by(JobEventRow.number).limit(limit))]
+        found = self.store.found(JobEventRow, _EVENTS_AFTER, job=job_id, after=after, most=limit)
+        return [shown_event(row) for row in found]
 
     def newest_events(self, owner: str, job_id: str, levels: Sequence[str], limit: int = 200) -> list[JobEvent]:
         """What happened lately, newest first."""
@@ -248,9 +255,8 @@ class Jobs:
 
     def row(self, owner: str, job_id: str) -> JobRow:
         """For rooms that make jobs of others."""
-        with self.store.read() as db:
-            row = db.get(JobRow, job_id) if job_id.isprintable() else None
-        return self._owned(row, owner, job_id)
+        found = self.store.found(JobRow, _WITH_ID, id=job_id) if job_id.isprintable() else ()
+        return self._owned(found[0] if found else None, owner, job_id)
 
     def _locked(self, db: Session, owner: str, job_id: str) -> JobRow:
         return self._owned(locked(db, job_id) if job_id.isprintable() else None, owner, job_id)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from tunesmith.core.errors import NotFound
 from tunesmith.services.advice import Advice, actionable, advise, fork_step
@@ -16,6 +16,12 @@ from tunesmith.services.jobs.specs import check_evaluator, runs_code
 from tunesmith.services.keys import Keys
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.services.user_code import check_walls
+
+_FORKS = (
+    select(*JobRow.__table__.columns)
+    .where(JobRow.owner == bindparam("owner"), JobRow.parent == bindparam("parent"))
+    .order_by(JobRow.created_at, JobRow.id)
+)
 
 
 class Offspring:
@@ -70,9 +76,7 @@ class Offspring:
 
     def forks(self, owner: str, job_id: str) -> list[Job]:
         """Those of a job, oldest first."""
-        those = select(JobRow).where(JobRow.owner == owner, JobRow.parent == job_id)
-        with self._jobs.store.read() as db:
-            return [shown(row) for row in db.scalars(those.order_by(JobRow.created_at, JobRow.id))]
+        return [shown(row) for row in self._jobs.store.found(JobRow, _FORKS, owner=owner, parent=job_id)]
 
     def advice(self, owner: str, job_id: str) -> Advice:
         """What the rules say of a job as it stands.

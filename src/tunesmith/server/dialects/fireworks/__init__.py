@@ -1,7 +1,5 @@
 """The wires of Fireworks: its Training SDK with the completions that its sampler reads, and its managed service."""
 
-from fastapi import APIRouter
-
 from tunesmith.server.dialects.fireworks import (
     accounts,
     checkpoints,
@@ -15,8 +13,9 @@ from tunesmith.server.dialects.fireworks import (
     service,
     training,
 )
+from tunesmith.server.routing import Router
 
-router = APIRouter()
+router = Router()
 for root in ("/training/v1/serverless", "/training/v1/rlorTrainerJobs/{account}/{job}"):
     for part in (service, training, checkpoints):
         router.include_router(part.router, prefix=f"{root}/api/v1")

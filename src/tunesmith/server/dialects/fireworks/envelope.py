@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from tunesmith.core.errors import Kind
 from tunesmith.server.dialects.refusals import Refusal, rendering
 from tunesmith.server.errors import LONGEST_DETAIL
+from tunesmith.server.routing import Router
 
 CODES: Mapping[int, tuple[int, str]] = {
     400: (3, "INVALID_ARGUMENT"),
@@ -53,5 +54,5 @@ def _render(refusal: Refusal) -> Response:
     return refused(refusal.status, refusal.text, refusal.headers, kind)
 
 
-def new_router() -> APIRouter:
-    return APIRouter(route_class=rendering(_render))
+def new_router() -> Router:
+    return Router(route_class=rendering(_render))

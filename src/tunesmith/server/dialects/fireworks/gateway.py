@@ -46,7 +46,7 @@ router = new_router()
 Answer = dict[str, Any] | Response
 
 
-def wanted(
+async def wanted(
     tags: Annotated[list[str] | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=wire.MOST_FOUND)] = 100,
     hours_back: Annotated[float, Query(gt=0)] = HOURS,

@@ -1,7 +1,5 @@
 """The wire of OpenAI: inference (models, chat completions, completions; messages too), and fine-tuning with files."""
 
-from fastapi import APIRouter
-
 from tunesmith.server.dialects.openai import (
     chat,
     completions,
@@ -13,8 +11,9 @@ from tunesmith.server.dialects.openai import (
     traced_chat,
     uploads,
 )
+from tunesmith.server.routing import Router
 
-router = APIRouter()
+router = Router()
 for root in ("/v1", "/inference/v1", ""):
     for part in (models, chat, completions, messages):
         # Without a root, /models would stand before the hub's addresses; /messages no client asks for there.

@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from starlette.exceptions import HTTPException
 
 from tunesmith.server.dialects.refusals import Refusal, rendering
+from tunesmith.server.routing import Router
 from tunesmith.services.sessions.results import Failed
 
 CODES: Mapping[int, str] = {
@@ -42,5 +43,5 @@ def failure(failed: Failed) -> HTTPException:
     return HTTPException(400 if failed.category == "user" else 500, failed.error)
 
 
-def new_router() -> APIRouter:
-    return APIRouter(route_class=rendering(render))
+def new_router() -> Router:
+    return Router(route_class=rendering(render))

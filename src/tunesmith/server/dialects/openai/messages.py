@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunesmith.core.errors import UserError
@@ -17,8 +17,9 @@ from tunesmith.server.dialects.openai.requests import ChatRequest
 from tunesmith.server.dialects.refusals import rendering
 from tunesmith.server.dialects.weights import renderer_of
 from tunesmith.server.errors import explain
+from tunesmith.server.routing import Router
 
-router = APIRouter(route_class=rendering(render))
+router = Router(route_class=rendering(render))
 CHOICES: Mapping[str, str] = {"auto": "auto", "none": "none", "any": "required"}
 """Kind of tool choice -> the same among chat completions; the kind ``tool`` names one."""
 SAME = ("model", "max_tokens", "temperature", "top_k", "top_p", "stream")

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import NewToken
@@ -22,6 +22,7 @@ from tunesmith.server.dialects.openai.envelope import new_router
 from tunesmith.server.dialects.openai.generation import Work
 from tunesmith.server.dialects.openai.requests import ChatRequest
 from tunesmith.server.dialects.rollout_desk import AnyCaller, desk_of, relayed
+from tunesmith.server.routing import Router
 from tunesmith.services.gateway.book import Book, Trace, tags_of
 
 IDS = ("rollout_id", "invocation_id", "experiment_id", "run_id", "row_id")
@@ -30,7 +31,7 @@ _PATH = "".join(f"/{name}/{{{name}}}" for name in IDS)
 _PROJECT_PATH = f"/{PROJECT}/{{{PROJECT}}}"
 
 
-def _router() -> APIRouter:
+def _router() -> Router:
     """Every way that the address may be written."""
     router = new_router()
     for root in ("", "/v1"):

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from sqlalchemy import func, select
 
 from tunesmith.core.durable import write_json
@@ -14,11 +14,12 @@ from tunesmith.server.body import read_json
 from tunesmith.server.dialects import bodies
 from tunesmith.server.dialects.tinker import schemas
 from tunesmith.server.dialects.tinker.service import refuse_token, sessions_of
+from tunesmith.server.routing import Router
 from tunesmith.services.sessions import Introduction, Sessions
 from tunesmith.services.sessions.clients import LOST
 from tunesmith.services.sessions.rows import CheckpointRow, ModelRow, SessionRow
 
-router = APIRouter()
+router = Router()
 TYPES = {"weights": "training", "sampler_weights": "sampler", "external_weights": "external"}
 MOST_ROWS = 1000
 

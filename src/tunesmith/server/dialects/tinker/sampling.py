@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import Request
 from numpy.typing import NDArray
 
 from tunesmith.core.errors import UserError
@@ -15,8 +15,9 @@ from tunesmith.server.dialects import bodies
 from tunesmith.server.dialects.tinker import schemas
 from tunesmith.server.dialects.tinker.service import sessions_of
 from tunesmith.server.errors import refusal
+from tunesmith.server.routing import Router
 
-router = APIRouter()
+router = Router()
 MOST_PENDING = 10_000
 """Requests under way at once; more are told to wait a moment."""
 

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from tunesmith.core.errors import UserError
 from tunesmith.server.auth import Owner
@@ -11,9 +11,10 @@ from tunesmith.server.body import read_body, read_json
 from tunesmith.server.dialects import bodies
 from tunesmith.server.dialects.tinker import schemas
 from tunesmith.server.dialects.tinker.answers import answer, pending
+from tunesmith.server.routing import Router
 from tunesmith.services.sessions import Introduction, Sessions
 
-router = APIRouter()
+router = Router()
 POLL_SECONDS = 25.0
 """A question for a result waits so long; clients give up after 45."""
 CONFIG = {

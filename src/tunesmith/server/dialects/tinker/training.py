@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from google.protobuf.message import DecodeError
 
 from tunesmith.core.errors import UserError
@@ -15,10 +15,11 @@ from tunesmith.server.dialects.datums import check_settings, loss_inputs, manage
 from tunesmith.server.dialects.tinker import schemas, tensors
 from tunesmith.server.dialects.tinker import wire_pb2 as wire
 from tunesmith.server.dialects.tinker.service import refuse_token, sessions_of
+from tunesmith.server.routing import Router
 from tunesmith.services.sessions import Managed
 from tunesmith.services.sessions.models import shape_of
 
-router = APIRouter()
+router = Router()
 LARGEST_SEQ = 1 << 62
 
 

@@ -3,8 +3,6 @@
 Thin routes over the services. The Training API of the Tinker client has other nouns at the same root.
 """
 
-from fastapi import APIRouter
-
 from tunesmith.server.dialects.tunesmith import (
     datasets,
     deployments,
@@ -20,8 +18,9 @@ from tunesmith.server.dialects.tunesmith import (
     secrets,
     unknown,
 )
+from tunesmith.server.routing import Router
 
-router = APIRouter(prefix="/api/v1")
+router = Router(prefix="/api/v1")
 for part in (
     jobs,
     errands,

@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from tunesmith.server.dialects.refusals import Refusal, rendering
+from tunesmith.server.routing import Router
 
 KINDS: Mapping[int, str] = {
     401: "unauthenticated",
@@ -37,5 +38,5 @@ def render(refusal: Refusal) -> Response:
     return Response(json.dumps(body), status, headers | dict(refusal.headers), "application/json")
 
 
-def new_router(tag: str) -> APIRouter:
-    return APIRouter(route_class=rendering(render), tags=[tag])
+def new_router(tag: str) -> Router:
+    return Router(route_class=rendering(render), tags=[tag])

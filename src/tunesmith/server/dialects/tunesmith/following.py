@@ -62,7 +62,7 @@ class Asking:
         return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
-def _asking(request: Request, owner: Owner, follow: Follow = False, since: Since = None) -> Asking:
+async def _asking(request: Request, owner: Owner, follow: Follow = False, since: Since = None) -> Asking:
     return Asking(request, owner, follow, since)
 
 

@@ -4,7 +4,7 @@ import json
 from difflib import get_close_matches
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.server.auth import Owner
@@ -12,6 +12,7 @@ from tunesmith.server.dialects.refusals import Refusal, rendering
 from tunesmith.server.dialects.tunesmith import envelope
 from tunesmith.server.errors import Refused, refusal
 from tunesmith.server.openapi import routes_of
+from tunesmith.server.routing import Router
 
 
 def _render(refusal: Refusal) -> Response:
@@ -20,7 +21,7 @@ def _render(refusal: Refusal) -> Response:
     return Response(json.dumps(body), refusal.status, dict(refusal.headers), "application/json")
 
 
-router = APIRouter(route_class=rendering(_render))
+router = Router(route_class=rendering(_render))
 ROOT = "/api/v1/"
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 

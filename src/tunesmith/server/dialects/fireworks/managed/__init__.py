@@ -1,7 +1,5 @@
 """The control plane of Fireworks' managed service: datasets, jobs, models, deployments, secrets and users."""
 
-from fastapi import APIRouter
-
 from tunesmith.server.dialects.fireworks.managed import (
     datasets,
     deployed_models,
@@ -13,8 +11,9 @@ from tunesmith.server.dialects.fireworks.managed import (
     secrets,
     users,
 )
+from tunesmith.server.routing import Router
 
-router = APIRouter()
+router = Router()
 for part in (datasets, job_checkpoints, jobs, models, deployments, deployed_models, secrets, users, evaluation_jobs):
     router.include_router(part.router)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
 from tunesmith.core.errors import NotFound
@@ -12,6 +12,7 @@ from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.fireworks import names
 from tunesmith.server.dialects.fireworks.managed.job_kinds import KINDS, JobKind
 from tunesmith.server.dialects.fireworks.managed.job_objects import STATES
+from tunesmith.server.routing import Router
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.moves import ENDED
@@ -20,7 +21,7 @@ OF_COLLECTION = {kind.collection: kind for kind in KINDS}
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
-def each(router: APIRouter, method: str, below: str = "") -> Callable[[Handler], Handler]:
+def each(router: Router, method: str, below: str = "") -> Callable[[Handler], Handler]:
     """A route in every collection of jobs."""
 
     def add(handler: Handler) -> Handler:
@@ -32,7 +33,7 @@ def each(router: APIRouter, method: str, below: str = "") -> Callable[[Handler],
     return add
 
 
-def kind_of(request: Request, owner: Owner, account: str) -> JobKind:
+async def kind_of(request: Request, owner: Owner, account: str) -> JobKind:
     """Of the collection that an address names; only the key's own account will do."""
     names.check_account(owner, account)
     return OF_COLLECTION[request.url.path.split("/")[4]]

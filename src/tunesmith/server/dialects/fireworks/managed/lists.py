@@ -82,7 +82,7 @@ class Wanted:
         return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def wanted(
+async def wanted(
     page_size: Annotated[int, Query(alias="pageSize", ge=0)] = 0,
     page_token: Annotated[str, Query(alias="pageToken")] = "",
     filter_: Annotated[str, Query(alias="filter")] = "",
