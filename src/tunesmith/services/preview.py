@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.data import load_rows
+from tunesmith.data.rows import RftRow
 from tunesmith.models.chat import ChatRenderer
 
 
@@ -48,7 +49,7 @@ def preview(file: Path, kind: str, renderer: ChatRenderer, most_rows: int) -> It
                 pieces = renderer.preview(messages, row.tools)
                 count = len(renderer.conversation(messages, row.tools)[0])
             parts = tuple(PreviewPart(text, weight) for text, weight in pieces)
-            yield PreviewRow(row.line, label, count, parts, for_grader(row.row) if kind == "rft" else "")
+            yield PreviewRow(row.line, label, count, parts, for_grader(row.row) if isinstance(row, RftRow) else "")
 
 
 def for_grader(row: Mapping[str, Any]) -> str:
