@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tunesmith.services.card_picture import CURVE, FACTS_AT, GOOD, HELD_OUT, SIZE, as_png
+from tunesmith.services.card_picture import CURVE, FACTS_AT, GOOD, HELD_OUT, SIZE, TRAIN, as_png
 
 CARD = {
     "state": "COMPLETED",
@@ -33,6 +33,15 @@ def test_the_curve_climbs_from_corner_to_corner():
     drawn = (np.abs(pixels(CARD, CURVES).astype(int) - colour).sum(-1) < 30)[top - 8 : bottom + 8]
     assert drawn[-12:, left - 4 : left + 4].any() and drawn[:12, right - 4 : right + 4].any()
     assert not drawn[:100, left : left + 100].any()
+
+
+def test_a_single_step_has_its_dot_and_what_was_held_out_around_it():
+    left, top, right, bottom = CURVE
+    colours = [np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) for c in (HELD_OUT, TRAIN)]
+    history = [{"step": 0, "eval/reward_mean": 0.2}, {"step": 1, "rollout/reward_mean": 0.5, "eval/reward_mean": 0.8}]
+    plane = pixels(CARD, history)[top - 8 : bottom + 8, left - 8 : right + 8].astype(int)
+    held_out, train = [(np.abs(plane - colour).sum(-1) < 30).any(axis=0) for colour in colours]
+    assert held_out[16:-16].any() and train[-16:].any() and not train[:-40].any()
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0409, 0.0706), (-1.23e-5, 1.23e-5)])

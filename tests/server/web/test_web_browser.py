@@ -114,7 +114,6 @@ def evaluation(window: Browser, job: str) -> str:
     for name, value in {"evaluator": "contains", "eval_samples": "2", "max_tokens": "24", "name": "after"}.items():
         window.fill(f"[name={name}]", value)
     window.click("button", "Evaluate")
-    window.says("Answers appear once")
     window.says("succeeded", "95% interval", "Results as dataset")
     window.until(lambda: len(window.all(".attempt")) == 10, "answers")
     return EVALUATION
