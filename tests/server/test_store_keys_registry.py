@@ -5,13 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from tunesmith.core.errors import Conflict, NotFound, UserError
-from tunesmith.services.keys import Keys
+from tunesmith.services.keys import KNOWN_S, Keys
 from tunesmith.services.names import embedded_model
 from tunesmith.services.registry import EMBEDDED, Registry
 from tunesmith.services.store import Store, file_url, open_store
@@ -101,6 +102,25 @@ def test_keys_are_told_apart_and_refused_once_revoked(store: Store) -> None:
     assert [keys.owner_of(mine), keys.owner_of(yours)] == [None, "you"]
     assert keys.revoke(revoked.id) == revoked
     assert [info.last_used_at is None for info in keys.list()] == [False, False]
+
+
+def test_what_another_process_revokes_is_refused_within_a_second(store: Store) -> None:
+    keys, elsewhere = Keys(store), Keys(store)
+    mine = keys.create("me")
+    assert keys.owner_of(mine) == "me"
+    elsewhere.revoke(elsewhere.list()[0].id)
+    revoked = time.monotonic()
+    while keys.owner_of(mine) is not None:
+        assert time.monotonic() < revoked + KNOWN_S + 0.5
+        time.sleep(0.02)
+
+
+def test_a_good_key_is_not_looked_up_for_each_request(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, looks, rows = Keys(store), [], store.rows
+    mine = keys.create("me")
+    monkeypatch.setattr(store, "rows", lambda *asked, **values: looks.append(values) or rows(*asked, **values))
+    assert [keys.owner_of(key) for key in (mine, mine, mine)] == ["me"] * 3 and len(looks) == 1
+    assert [keys.owner_of(key) for key in ("tml-x", "tml-x")] == [None] * 2 and len(looks) == 3
 
 
 def test_the_first_key_is_made_once(store: Store) -> None:

@@ -30,6 +30,9 @@ class RegisteredModelRow(Base):
     added_at: Mapped[str]
 
 
+_BY_NAME = select(*RegisteredModelRow.__table__.columns).order_by(RegisteredModelRow.name)
+
+
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:
     """A base model that clients may train and sample."""
@@ -107,9 +110,7 @@ class Registry:
 
     def models(self) -> list[RegisteredModel]:
         """All models, the embedded one first, then by name."""
-        with self._store.read() as session:
-            rows = session.scalars(select(RegisteredModelRow).order_by(RegisteredModelRow.name))
-            return [self._embedded, *map(_model, rows)]
+        return [self._embedded, *map(_model, self._store.found(RegisteredModelRow, _BY_NAME))]
 
     def _unknown(self, name: str) -> NotFound:
         refusal = unknown("base_model", name, (model.name for model in self.models()))

@@ -26,7 +26,8 @@ BUSY_LOOP_MS = 500
 POOL = {"pool_size": 10, "max_overflow": 60, "pool_timeout": 5.0}
 """More connections than a server has threads, so that none waits for one while the database is busy."""
 FILE_NAME = "tunesmith.db"
-_READS, _STARTS, _AT_ONCE = "tunesmith_reads", "tunesmith_starts", "tunesmith_at_once"
+_READS, _ASKS = "tunesmith_reads", "tunesmith_asks"
+_STARTS, _AT_ONCE = "tunesmith_starts", "tunesmith_at_once"
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 
 Columns = TypeVarTuple("Columns")
@@ -43,6 +44,7 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._reader = engine.execution_options(**{_READS: True})
+        self._asker = engine.execution_options(**{_ASKS: True})
         self._hasty = engine.execution_options(**{_AT_ONCE: True})
 
     @contextmanager
@@ -65,7 +67,7 @@ class Store:
 
     def rows(self, statement: Select[*Columns], **values: Any) -> Sequence[Row[*Columns]]:
         """Read columns, at a quarter of what a session costs: for what every request asks."""
-        with _text_checked(), self._reader.begin() as connection:
+        with _text_checked(), self._asker.connect() as connection:
             return connection.execute(statement, values).all()
 
     def found(self, kind: type[Kept], statement: Select[*tuple[Any, ...]], **values: Any) -> Sequence[Kept]:
@@ -199,6 +201,9 @@ class _Beginning:
 
     def __call__(self, connection: Connection) -> None:
         options = connection.get_execution_options()
+        if options.get(_ASKS):
+            # One statement is a transaction; each of three would let other threads in, and wait for its turn again.
+            return
         if options.get(_READS):
             connection.exec_driver_sql("BEGIN")
             return

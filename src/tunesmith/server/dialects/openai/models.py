@@ -20,7 +20,7 @@ MOST_LISTED = 10_000
 
 
 @router.get("/models", response_model=None)
-async def models(request: Request, owner: Owner) -> Mapping[str, Any]:
+def models(request: Request, owner: Owner) -> Mapping[str, Any]:
     """Base models, then tuned ones, the newest first."""
     own, _ = _tuned(request).page(owner, MOST_LISTED)
     return {"object": "list", "data": [*_bases(request), *(_own(owner, model) for model in own)]}
