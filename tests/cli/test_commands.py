@@ -127,6 +127,37 @@ def test_what_is_no_command(shell, arguments):
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "evaluator test last_number --dataset rows.jsonl --rows 0",
+        "dataset preview rows.jsonl --kind rft --rows -1",
+        "rehearse job.yaml --seconds 0",
+        "regrade run --evaluator last_number --steps 0",
+        "demo --seed -1",
+    ],
+)
+def test_a_number_that_makes_no_sense(shell, line):
+    code, out, err = shell(*line.split())
+    assert (code, out) == (2, "")
+    assert f"Invalid value for '{line.split()[-2]}'" in err
+
+
+def test_a_demo_leaves_a_run_that_is_there_alone(root, shell):
+    (root / "run").mkdir()
+    (root / "run" / "state.json").write_text("{}")
+    code, _, err = shell("demo", "--output-dir", str(root / "run"))
+    assert code == 5 and "holds a run already" in err
+    assert [file.name for file in (root / "run").iterdir()] == ["state.json"]
+
+
+@pytest.mark.parametrize("command", ["keys list", "keys revoke key-1", "dashboard"])
+def test_what_is_asked_of_a_server_that_was_never_there(shell, tmp_path, command):
+    code, _, err = shell(*command.split(), "--data-dir", str(tmp_path / "typo"))
+    assert code == 3 and "typo: no server keeps its data here. Give the --data-dir" in err
+    assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.parametrize(
     ("kind", "changes", "wanted", "says"),
     [
         ("rft", {"epochs": 0}, 2, "error: epochs: Input should be greater than or equal to 1 (got 0)"),

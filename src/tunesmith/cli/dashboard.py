@@ -6,6 +6,7 @@ import typer
 
 from tunesmith.cli.references import AsJson
 from tunesmith.cli.serve import HOME, DatabaseUrl, DataDir
+from tunesmith.cli.stores import store_of
 
 
 def add_to(app: typer.Typer, name: str) -> None:
@@ -28,10 +29,9 @@ def dashboard(
     from tunesmith.cli.output import print_json, say
     from tunesmith.services.keys import check_owner
     from tunesmith.services.logins import Logins, login_address
-    from tunesmith.services.store import file_url, open_store
 
     check_owner(owner)
-    store = open_store(database_url or file_url(data_dir.expanduser().resolve()))
+    store = store_of(data_dir, database_url, there=True)
     link = login_address(url, Logins(store).new_link(owner))
     store.close()
     if json:

@@ -48,7 +48,7 @@ def preview(
     file: File,
     kind: Kind,
     base_model: Annotated[str, typer.Option(help="Model whose template and tokenizer render the rows.")] = "embedded",
-    rows: Annotated[int, typer.Option(help="Rows to show.")] = 3,
+    rows: Annotated[int, typer.Option(help="Rows to show.", min=1)] = 3,
     json: AsJson = False,
 ) -> None:
     """Show rows as the model reads them; what is trained is green.

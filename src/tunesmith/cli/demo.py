@@ -12,7 +12,7 @@ def add_to(app: typer.Typer, name: str) -> None:
 
 def demo(
     output_dir: Annotated[Path | None, typer.Option(help="Run folder; default runs/demo-<time>.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bits.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bits.", min=0)] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the card as JSON on the last line.")] = False,
 ) -> None:
     """Teach the embedded model to carry, in about a minute, and show that it learned.

@@ -24,7 +24,7 @@ def test(
         str | None, typer.Option(help="Model whose attempts are graded; without it, the rows' own answers are.")
     ] = None,
     n: Annotated[int, typer.Option("--n", help="Attempts per row.")] = 8,
-    rows: Annotated[int, typer.Option(help="Rows to try.")] = 10,
+    rows: Annotated[int, typer.Option(help="Rows to try.", min=1)] = 10,
     temperature: Annotated[float, typer.Option(help="Randomness of the attempts.")] = 0.7,
     max_tokens: Annotated[int, typer.Option(help="Longest attempt.")] = 256,
     timeout_s: Annotated[float, typer.Option(help="Wall time of one grading.")] = 10.0,

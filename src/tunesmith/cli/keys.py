@@ -8,6 +8,7 @@ import typer
 from tunesmith.cli.nouns import add_group
 from tunesmith.cli.references import AsJson
 from tunesmith.cli.serve import HOME, DatabaseUrl, DataDir
+from tunesmith.cli.stores import store_of
 
 if TYPE_CHECKING:
     from tunesmith.services.keys import Keys
@@ -56,7 +57,7 @@ def list_keys(
 
     from tunesmith.cli.output import minute, print_json
 
-    found = _keys(data_dir, database_url).list()
+    found = _keys(data_dir, database_url, there=True).list()
     if json:
         print_json([asdict(info) for info in found])
         return
@@ -82,12 +83,11 @@ def revoke(
 
     from tunesmith.cli.output import tell
 
-    info = _keys(data_dir, database_url).revoke(key_id)
+    info = _keys(data_dir, database_url, there=True).revoke(key_id)
     tell(asdict(info), f"{info.id} ({info.prefix}…) is revoked", json)
 
 
-def _keys(data_dir: Path, database_url: str) -> "Keys":
+def _keys(data_dir: Path, database_url: str, there: bool = False) -> "Keys":
     from tunesmith.services.keys import Keys
-    from tunesmith.services.store import file_url, open_store
 
-    return Keys(open_store(database_url or file_url(data_dir.expanduser().resolve())))
+    return Keys(store_of(data_dir, database_url, there))

@@ -10,6 +10,7 @@ from tunesmith.cli.nouns import add_group, discard, fetch, find, listed, show, s
 from tunesmith.cli.output import tell
 from tunesmith.cli.references import AsJson, Url, Yes
 from tunesmith.cli.serve import HOME, DatabaseUrl, DataDir
+from tunesmith.cli.stores import store_of
 
 if TYPE_CHECKING:
     from tunesmith.services.registry import RegisteredModel, Registry
@@ -151,6 +152,5 @@ def _tell_added(model: "RegisteredModel", as_json: bool) -> None:
 
 def _registry(data_dir: Path, database_url: str) -> "Registry":
     from tunesmith.services.registry import Registry
-    from tunesmith.services.store import file_url, open_store
 
-    return Registry(open_store(database_url or file_url(data_dir.expanduser().resolve())))
+    return Registry(store_of(data_dir, database_url))

@@ -20,7 +20,7 @@ def add_to(app: typer.Typer, name: str) -> None:
 
 def rehearse(
     spec: Annotated[Path, typer.Argument(help="YAML or TOML file with kind, base_model, dataset and settings.")],
-    seconds: Annotated[float, typer.Option(help="Longest time for the job on the embedded model.")] = 60.0,
+    seconds: Annotated[float, typer.Option(help="Longest time for the job on the embedded model.", min=1.0)] = 60.0,
     json: AsJson = False,
 ) -> None:
     """The same job on the embedded model, for at most a minute, to catch faults before they cost.
@@ -45,7 +45,7 @@ def rehearse(
 def regrade(
     run: Run,
     evaluator: Annotated[list[str], typer.Option(help="The changed grader; several with =weight.")],
-    steps: Annotated[int | None, typer.Option(help="Only the newest so many steps.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Only the newest so many steps.", min=1)] = None,
     held_out: Annotated[bool, typer.Option("--held-out", help="The held-out attempts instead.")] = False,
     json: AsJson = False,
 ) -> None:

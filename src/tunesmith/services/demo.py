@@ -8,7 +8,7 @@ from typing import Any
 
 from tunesmith.core import durable
 from tunesmith.services.demo_rows import demo_rows
-from tunesmith.services.run_folder import RUNS
+from tunesmith.services.run_folder import RUNS, RunFolder
 from tunesmith.spec import RftSpec
 
 
@@ -20,6 +20,7 @@ def demo_spec(folder: Path | None = None, seed: int = 0) -> RftSpec:
     The embedded model adds two numbers like a pupil who forgets to carry; graded by the right sum alone, it learns to.
     """
     folder = folder or RUNS / f"demo-{datetime.now():%m%d-%H%M%S}-{os.getpid()}"
+    RunFolder(folder).refuse_another()
     folder.mkdir(parents=True, exist_ok=True)
     train, heldout = (folder / name for name in ("train.jsonl", "heldout.jsonl"))
     for path, rows in zip((train, heldout), demo_rows(), strict=True):

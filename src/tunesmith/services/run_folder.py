@@ -83,15 +83,22 @@ class RunFolder:
             raise NotFound(str(path), problem, "Give the folder of a run, the beginning of its name, or @latest")
         return run
 
+    def refuse_another(self) -> None:
+        """
+        Raises:
+            Conflict: the folder holds a run already.
+        """
+        if self._file("state.json").exists():
+            mend = f"Go on with it (tunesmith resume {self.path}) or give another output_dir"
+            raise Conflict(str(self.path), "holds a run already", mend)
+
     def create(self, spec: Mapping[str, Any], kind: str) -> "RunFolder":
         """Start a run here; state.json comes last, so a crash in between leaves no half run.
 
         Raises:
             Conflict: the folder holds a run already, or files that one would overwrite.
         """
-        if self._file("state.json").exists():
-            mend = f"Go on with it (tunesmith resume {self.path}) or give another output_dir"
-            raise Conflict(str(self.path), "holds a run already", mend)
+        self.refuse_another()
         text = yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True).encode()
         taken = [name for name in _OURS if self._file(name).exists()]
         if taken and not (taken == ["spec.yaml"] and self._file("spec.yaml").read_bytes() == text):

@@ -39,8 +39,7 @@ def start(spec: AnySpec, watcher: Watcher = SILENT, outside: Outside = NOTHING) 
     """
     folder = Path(spec.output_dir) if spec.output_dir else _new_folder(spec)
     run = RunFolder(folder)
-    if (folder / "state.json").exists():
-        run.create({}, spec.kind)  # refuses with the mend
+    run.refuse_another()
     return asyncio.run(guarded(run, spec.report_to, partial(_work, run, spec, watcher, outside, False)))
 
 
