@@ -163,5 +163,5 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return show_value(value, "number")
     if isinstance(value, list | tuple):
-        return " ".join(_shown(item) for item in value)
+        return " ".join(_shown(item) for item in value) or "none"
     return str(value)
