@@ -76,6 +76,11 @@ class Store:
         """Whole rows, read like columns: what is changed of them is not written."""
         return [kind(**row._mapping) for row in self.rows(statement, **values)]
 
+    @property
+    def is_file(self) -> bool:
+        """Whether the database is a file of this machine, whose readers wait for nobody."""
+        return self._engine.dialect.name == "sqlite"
+
     def started(self) -> None:
         """From now on somebody waits for answers: no transaction may wait as long as those of a start."""
         self._engine.update_execution_options(**{_STARTS: False})
