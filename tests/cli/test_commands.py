@@ -105,6 +105,16 @@ def test_every_command_has_an_example(name):
         assert all(p.help for p in leaf.params if p.name != "help"), leaf.name
 
 
+@pytest.mark.parametrize("name", [None, *COMMANDS])
+def test_no_sentence_of_a_list_of_commands_is_cut(name):
+    listed = typer.main.get_command(build(name)).commands
+    if name is not None:
+        listed = getattr(listed[name], "commands", {})
+    text = " ".join(CliRunner().invoke(build(name), [*([name] if name else []), "--help"]).output.split())
+    for one, command in listed.items():
+        assert f"{one} {' '.join(command.help.partition(chr(10) * 2)[0].split())}" in text
+
+
 def test_version(shell):
     assert shell("--version") == (0, f"{__version__}\n", "")
 

@@ -203,11 +203,25 @@ def test_the_help_of_a_flag_is_the_documentation_of_its_setting(kind):
             continue
         text = options[name].help
         assert text.startswith(field.description)
-        if field.default is not None and not field.is_required():
+        if field.default not in (None, []) and not field.is_required():
             assert f"default {field.default}" in text
         if name in MANAGED:
             assert f"managed: {MANAGED[name].describe()}" in text
     assert all(options[name].help for name in own)
+
+
+def test_what_a_flag_takes_is_said_of_those_without_a_default_too():
+    shown = {p.name: p for p in typer.main.get_command(build("rft")).commands["rft"].commands["run"].params}
+    assert [shown[name].metavar for name in ("early_stop_patience", "advantage_clip", "tracker_run")] == [
+        *("N", "NUMBER", "TEXT"),
+    ]
+    assert "default" not in shown["report_to"].help
+
+
+def test_a_fork_promises_no_default_where_it_takes_its_parents_value():
+    fork = typer.main.get_command(build("fork")).commands["fork"]
+    said = {p.name: p.help for p in fork.params}
+    assert "[default" not in said["learning_rate"] and "managed: 1e-5 ... 5e-4" in said["learning_rate"]
 
 
 def test_an_unknown_flag_names_the_nearest():

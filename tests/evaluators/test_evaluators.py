@@ -6,7 +6,8 @@ import pytest
 from evaluators.projects import GRADER, packed, wheel
 
 from tunesmith.core.errors import Conflict, NotFound, UserError
-from tunesmith.services.evaluators import Evaluator, Evaluators
+from tunesmith.services.evaluator_rows import Evaluator
+from tunesmith.services.evaluators import Evaluators
 
 
 def built(evaluators: Evaluators, name: str, entry: str, data: bytes, filename: str = "project.tar.gz") -> Evaluator:

@@ -7,7 +7,7 @@ import yaml
 from typer.testing import CliRunner
 
 from tunesmith.cli.main import build
-from tunesmith.core.errors import UserError
+from tunesmith.core.errors import NotFound, UserError
 from tunesmith.services.importing import import_file
 from tunesmith.services.importing.importer import SOURCES, steps_of
 from tunesmith.spec import build_spec
@@ -211,6 +211,12 @@ def test_openai_s_multiplier_is_of_our_default(imported):
     assert verdicts(found)["training_file"] == "refused"
 
 
+def test_a_multiplied_rate_has_no_digits_of_rounding(imported):
+    hyper = {"learning_rate_multiplier": 1.5}  # 1.5 x 1e-4 is 0.00015000000000000001 in a float
+    job = {"training_file": "f", "method": {"type": "reinforcement", "reinforcement": {"hyperparameters": hyper}}}
+    assert str(imported(job).settings["learning_rate"]) == "0.00015"
+
+
 def test_the_cookbook_s_config(imported):
     spec = imported(COOKBOOK).spec()
     assert (spec.chunk_size, spec.response_candidates_count, spec.lora_rank, spec.seed) == (32, 16, 32, 3)
@@ -250,17 +256,34 @@ def test_wider_bounds_are_taken_where_the_values_need_them(imported):
 def test_steps_evaluations_and_checkpoints():
     spec = build_spec({"kind": "rft", "dataset": "d", "evaluator": "contains", "chunk_size": 8, "epochs": 3,
                        "eval_every": 10, "save_every": 500})  # fmt: skip
-    # ceil(100 / 8) = 13 steps, 3 times: 39. Evaluated before, after 10, 20 and 30, and at the end
-    assert steps_of(spec, 100) == {"rows": 100, "steps": 39, "evaluations": 5, "checkpoints": 1}
+    # a tenth is held out; ceil(90 / 8) = 12 steps, 3 times: 36. Evaluated before, after 10, 20 and 30, and at the end
+    held_out = {"rows": 90, "held_out": 10, "steps": 36, "evaluations": 5, "checkpoints": 1}
+    assert steps_of(spec, 100) == held_out
+    # with all 100 rows 13 steps, 3 times
+    assert steps_of(spec.model_copy(update={"evaluation_dataset": "e"}), 100) == held_out | {
+        "rows": 100,
+        "held_out": 0,
+        "steps": 39,
+    }
 
 
-def test_files_of_nobody_and_of_no_kind_are_refused(imported):
+def test_files_of_nobody_and_of_no_kind_are_refused(imported, tmp_path):
     with pytest.raises(UserError, match="of no tool known here"):
         imported({"colour": "red"})
     with pytest.raises(UserError, match="Say which: --kind"):
         imported({"model_name_or_path": "m"})
     with pytest.raises(UserError, match="unknown 'axolotl'"):
         imported(TRL, source="axolotl")
+    with pytest.raises(UserError, match="unknown 'orpo'"):
+        imported(TRL, kind="orpo")
+    with pytest.raises(NotFound, match="no such file"):
+        import_file(tmp_path / "nowhere.json", {})
+
+
+def test_a_model_that_only_a_hub_knows_is_pointed_out(imported):
+    [doubt] = [d for d in imported(TRL | {"model_name_or_path": "Qwen/Qwen3-8B"}, own={}).doubts if "Qwen" in d]
+    assert "no such base model; give --base-model" in doubt
+    assert not [d for d in imported(TRL, own={}).doubts if "base_model" in d]
 
 
 def test_the_command_writes_a_spec_that_runs_as_it_is(tmp_path, monkeypatch):
@@ -270,8 +293,8 @@ def test_the_command_writes_a_spec_that_runs_as_it_is(tmp_path, monkeypatch):
     done = CliRunner().invoke(build("import"), ["import", "run.yaml", "--json"])
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout.splitlines()[-1])
-    # ceil(33 / 16) = 3 steps, twice
-    assert (said["rows"], said["steps"], said["spec"]) == (33, 6, "run-spec.yaml")
+    # 3 of 33 rows are held out; ceil(30 / 16) = 2 steps, twice
+    assert (said["rows"], said["held_out"], said["steps"], said["spec"]) == (30, 3, 4, "run-spec.yaml")
     assert "Kept (" in done.stdout and "Look at" in done.stdout
     spec = build_spec(yaml.safe_load((tmp_path / "run-spec.yaml").read_text()))
     assert spec.chunk_size == 16
@@ -283,6 +306,6 @@ def test_the_command_says_what_is_lacking_and_writes_nothing(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps(OPENAI))
     done = CliRunner().invoke(build("import"), ["import", "run.json"])
-    assert "dataset: Field required" in str(done.exception)
+    assert "is not a whole job yet: no dataset. Give --dataset, and import again" in str(done.exception)
     assert "a file on their server" in done.stdout
     assert not (tmp_path / "run-spec.yaml").exists()

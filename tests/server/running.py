@@ -35,7 +35,11 @@ class RunningServer:
         before = len(self.log())
         words = ["serve", "--data-dir", str(self.data_dir), "--port", self._port, *self._flags]
         self.process = self._spawn(words, {**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1"})
-        self._wait_until_ready(before)
+        try:
+            self._wait_until_ready(before)
+        except BaseException:
+            self.kill()  # nobody else knows of it
+            raise
         return self
 
     def _spawn(self, words: list[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":

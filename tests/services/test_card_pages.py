@@ -34,7 +34,7 @@ def test_every_finished_run_has_its_card_in_three_forms(root, kind):
     assert (markdown, html) == (as_markdown(run.path.name, card), as_html(run.path.name, card))
     for text in (markdown, html):
         assert show_value(card["weight_change_norm"], "number") in text
-        assert card["reproduce"] in text.replace("&#39;", "'")
+        assert card["reproduce"] in re.sub("</?span>", "", text).replace("&#39;", "'")
     assert card["tokens_trained"] > 0 and (card.get("tokens_sampled", 0) > 0) == (kind == "rft")
     assert "http" not in html and "<script" not in html
     assert ("reward_hack_signs" in card) == (kind == "rft")

@@ -52,6 +52,23 @@ def test_settings_and_metrics_stand_side_by_side(make):
     assert ["heldout_reward_before", "0.9", "-"] in [line.split() for line in text]
 
 
+def test_runs_are_called_by_their_names_or_where_these_are_alike_by_their_paths(make, tmp_path):
+    first, second = make("first", {1: 0.1}), make("second", {1: 0.2}, seed=1)
+    [heading] = [line for line in compare_runs(first, second).as_text().splitlines() if line.startswith("setting")]
+    assert heading.split() == ["setting", "first", "second"]
+    other = RunFolder(tmp_path / "elsewhere" / "first").create(first.spec(), "rft")
+    assert compare_runs(first, other).names == (str(first.path), str(other.path))
+
+
+def test_a_list_of_nothing_is_said(make):
+    runs = [make(name, {1: 0.1}) for name in ("one", "two")]
+    for run in runs:
+        run.set_state("COMPLETED", step=1)
+        run.write_card({**run.card(), "reward_hack_signs": [], "findings": []})
+    lines = [line.split() for line in compare_runs(*runs).as_text().splitlines()]
+    assert ["reward_hack_signs", "none", "none"] in lines
+
+
 def test_the_dict_is_json(make):
     comparison = compare_runs(make("a", {1: 0.1}), make("b", {1: 0.2}, seed=3))
     decoded = json.loads(json.dumps(comparison.as_dict(), allow_nan=False))

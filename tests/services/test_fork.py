@@ -62,7 +62,9 @@ def test_a_fork_shares_the_past_and_goes_its_own_way(parent, root):
     origin = run.parent()
     assert origin is not None and (origin.step, origin.changed) == (4, {"learning_rate": [0.01, 0.05]})
     note = compare_runs(parent, run).note
-    assert note == "b is a fork of a; they share the steps up to 4. " + compare_runs(run, run).note.replace(
+    assert note == f"{run.name} is a fork of {parent.name}; they share the steps up to 4. " + compare_runs(
+        run, run
+    ).note.replace(
         "The settings agree: on one machine and the same data the numbers should too.",
         "Only learning_rate differs: it is the cause, or chance is; repeat both with other seeds.",
     )

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+from statistics import fmean
 
 import pytest
 import yaml
@@ -12,6 +12,7 @@ from crash.tiny_jobs import make_data, make_model, settings
 
 from tunesmith.core.errors import UserError
 from tunesmith.services import rehearsal, worker
+from tunesmith.services.demo import demo_spec
 from tunesmith.spec import build_spec
 
 TIME, MEMORY = 0.30, 0.20
@@ -64,19 +65,14 @@ def test_a_plan_refuses_what_the_job_would(root, changes, says):
         rehearsal.plan(build_spec(settings("rft", root, **changes)))
 
 
-def sums(path: Path) -> str:
-    rows = [(a, b) for a in range(11, 19) for b in range(21, 36)]
-    asked = [
-        {"messages": [{"role": "user", "content": f"What is {a} + {b}?"}], "ground_truth": str(a + b)} for a, b in rows
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in asked))
-    return str(path)
-
-
-def tunesmith(*arguments: str) -> tuple[dict[str, float], int]:
-    """(the JSON of the last line, largest resident set in bytes) of a command in a process of its own."""
+def started(*arguments: str) -> subprocess.Popen[str]:
+    """A command in a process of its own."""
     command = [sys.executable, "-m", "tunesmith.cli.main", *arguments, "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[dict[str, float], int]:
+    """(the JSON of its last line, its largest resident set in bytes)."""
     out = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -85,22 +81,22 @@ def tunesmith(*arguments: str) -> tuple[dict[str, float], int]:
     return json.loads(out.splitlines()[-1]), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def runs(process: subprocess.Popen[str]) -> bool:
+    """Without taking what it used from ``ended``."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
 @pytest.mark.slow
-def test_a_plan_is_about_right(tmp_path):
-    """Time within 30%, memory within 20%; tried again where another process took the machine meanwhile."""
-    spec = {
-        **{"kind": "rft", "dataset": sums(tmp_path / "sums.jsonl"), "evaluator": "last_number", "max_tokens": 24},
-        **{"max_context_length": 128, "chunk_size": 27, "epochs": 4, "learning_rate": 5e-5, "batch_size": "4k"},
-    }
-    off = []
-    for attempt in range(2):
-        file = tmp_path / f"job-{attempt}.yaml"
-        file.write_text(yaml.safe_dump({**spec, "output_dir": str(tmp_path / f"run-{attempt}")}))
-        plan, _ = tunesmith("plan", str(file))
-        card, peak = tunesmith("rft", "run", "--spec", str(file))
-        assert plan["steps"] == card["steps"] == 16
-        time_off, memory_off = plan["seconds"] / card["seconds"] - 1, plan["peak_memory_bytes"] / peak - 1
-        if abs(time_off) <= TIME and abs(memory_off) <= MEMORY:
-            return
-        off.append(f"time {time_off:+.0%}, memory {memory_off:+.0%}")
-    pytest.fail("; ".join(off))
+def test_plans_of_the_demo_are_about_right(tmp_path):
+    """Made one after the other while it runs: whatever else the machine does meanwhile, it does to both."""
+    file = tmp_path / "demo.yaml"
+    file.write_text(yaml.safe_dump(demo_spec(tmp_path / "rows").model_dump()))
+    demo, plans = started("demo", "--output-dir", str(tmp_path / "demo")), []
+    while runs(demo):
+        plans.append(ended(started("plan", str(file)))[0])
+    card, peak = ended(demo)
+    assert plans and {plan["steps"] for plan in plans} == {card["steps"]}
+    time_off = fmean(plan["seconds"] for plan in plans) / card["seconds"] - 1
+    memory_off = fmean(plan["peak_memory_bytes"] for plan in plans) / peak - 1
+    print(f"{len(plans)} plans: time {time_off:+.0%}, memory {memory_off:+.0%}")
+    assert abs(time_off) <= TIME and abs(memory_off) <= MEMORY

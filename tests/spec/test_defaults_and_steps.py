@@ -76,6 +76,13 @@ def test_chunks_and_steps(chunk, rows, epochs, prompts, steps):
     assert spec.num_steps(rows) == steps
 
 
+def test_a_job_of_one_large_chunk_says_so():
+    alone = build_spec({**RFT, "epochs": 2}, "rft")
+    assert alone.notes(97) == ["all 97 rows are one chunk, which makes few steps: chunk_size 16 would make 14 of 2"]
+    assert alone.notes(32) == alone.notes(400) == []
+    assert build_spec({**RFT, "chunk_size": 64}, "rft").notes(97) == []
+
+
 @pytest.mark.parametrize(("rows", "size", "epochs", "steps"), [(64, 32, 1, 2), (65, 32, 1, 3), (1, 32, 4, 4)])
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 def test_steps_of_batches(kind, rows, size, epochs, steps):

@@ -20,7 +20,7 @@ EMBEDDED = "embedded"
 Name = Annotated[str | None, typer.Option(help="Of the job, unique for its kind; default its id.")]
 OutputModel = Annotated[str | None, typer.Option(help="Name of what comes out; default the job's name.")]
 Spec = Annotated[Path | None, typer.Option(help="YAML or TOML file of settings; flags win over it.")]
-Follow = Annotated[bool, typer.Option("--follow", help="Show the job until it ends; Ctrl-C leaves it running.")]
+Follow = Annotated[bool, typer.Option("--follow", help="Stay until its end; Ctrl-C leaves it running.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Have the server check it, and print what it would be.")]
 
 

@@ -1,18 +1,17 @@
 """``tunesmith evaluations``: how good a model of a server is on a dataset, as a job of the server's."""
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tunesmith.cli.client import Client, client_of, path_of
+from tunesmith.cli.client import Client, client_of
 from tunesmith.cli.columns import seconds
 from tunesmith.cli.create import Follow
-from tunesmith.cli.follow import BAD, LOOK_S, RESTS
+from tunesmith.cli.follow import stay
 from tunesmith.cli.managed import State, print_log
-from tunesmith.cli.nouns import add_group, discard, do, fetch, find, show, show_list
+from tunesmith.cli.nouns import Thing, add_group, discard, do, fetch, find, show, show_list
 from tunesmith.cli.options import with_flags
 from tunesmith.cli.output import minute, print_json, say
 from tunesmith.cli.references import AsJson, Url, Yes
@@ -182,34 +181,20 @@ def delete(evaluation: Evaluation, yes: Yes = False, url: Url = None, json: AsJs
 
 
 def _follow(client: Client, evaluation_id: str, as_json: bool) -> None:
-    try:
-        ended = _rested(client, evaluation_id)
-    except KeyboardInterrupt:
-        say(f"\nit goes on. Look again with: tunesmith evaluations follow {evaluation_id}")
-        raise
-    _show(ended, as_json)
-    if ended["state"] in BAD:
-        raise typer.Exit(1)
-    if ended["state"] == "succeeded":
-        say(f"next: tunesmith evaluations results {evaluation_id}")
-
-
-def _rested(client: Client, evaluation_id: str) -> Mapping[str, Any]:
-    """An evaluation once nothing more happens to it; says how far it is on the way."""
     told = ""
-    while True:
-        now: Mapping[str, Any] = client.get(path_of("evaluations", evaluation_id))
-        progress = now["progress"]
-        line = f"  {now['state']} {progress['percent']}%" + (f"  reward {_scored(now)}" if now["score"] else "")
+
+    def tell(now: Thing) -> None:
+        nonlocal told
+        line = f"  {now['state']} {now['progress']['percent']}%" + (f"  reward {_scored(now)}" if now["score"] else "")
         if line != told:
             say(line)
             told = line
-        if now["state"] in RESTS:
-            return now
-        time.sleep(LOOK_S)
+
+    if stay(client, "evaluations", evaluation_id, tell, _show, as_json)["state"] == "succeeded":
+        say(f"next: tunesmith evaluations results {evaluation_id}")
 
 
-def _show(evaluation: Mapping[str, Any], as_json: bool) -> None:
+def _show(evaluation: Thing, as_json: bool) -> None:
     progress, score = evaluation["progress"], evaluation["score"]
     names = ("id", "name", "state", "reason", "model", "dataset", "evaluator", "output_dataset", "created_at")
     left = seconds(progress["eta_s"]) if progress["eta_s"] is not None else ""
@@ -223,7 +208,7 @@ def _show(evaluation: Mapping[str, Any], as_json: bool) -> None:
             typer.echo(line)
 
 
-def _scored(evaluation: Mapping[str, Any]) -> str:
+def _scored(evaluation: Thing) -> str:
     """A mean with its interval, as people write it."""
     score = evaluation["score"]
     if not score:

@@ -1,13 +1,14 @@
-"""A job on a server as it runs: a line per step, what happens to it, and the end. Ctrl-C leaves it running."""
+"""What runs on a server, as it runs: a line per step, what happens to it, and the end. Ctrl-C leaves it running."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import typer
 
 from tunesmith.cli import columns
 from tunesmith.cli.client import Client, Unreachable, path_of
+from tunesmith.cli.nouns import Thing
 from tunesmith.cli.output import LEVEL_COLORS, print_fields, print_json, say
 
 LOOK_S = 1.0
@@ -20,14 +21,53 @@ BAD = ("failed", "cancelled")
 
 def follow(client: Client, job_id: str, as_json: bool) -> None:
     """Show a job until it rests; exit code 1 where it failed or was cancelled."""
+    seen = _Seen()
+    stay(client, "jobs", job_id, lambda job: seen.show(client, job), show_job, as_json)
+
+
+def stay(
+    client: Client,
+    noun: str,
+    one_id: str,
+    tell: Callable[[Thing], None],
+    show: Callable[[Thing, bool], None],
+    as_json: bool,
+) -> Thing:
+    """A job or an evaluation, told of until it rests and then shown; exit code 1 where it failed or was cancelled.
+
+    Args:
+        tell: what is new about it; asked every second.
+        show: all about it, also as JSON.
+    """
     try:
-        job = _shown_until_rest(client, job_id)
+        rested = _rested(client, path_of(noun, one_id), tell)
     except KeyboardInterrupt:
-        say(f"\nthe job goes on. Look again with: tunesmith jobs follow {job_id}")
+        say(f"\nit goes on. Look again with: tunesmith {noun} follow {one_id}")
         raise
-    show_job(job, as_json)
-    if job["state"] in BAD:
+    show(rested, as_json)
+    if rested["state"] in BAD:
         raise typer.Exit(1)
+    return rested
+
+
+def _rested(client: Client, path: str, tell: Callable[[Thing], None]) -> Thing:
+    """What is there once nothing more happens to it; a server that is restarted meanwhile is waited for."""
+    away_since = 0.0
+    while True:
+        try:
+            now: Thing = client.get(path)
+            tell(now)
+        except Unreachable:
+            if away_since and time.monotonic() - away_since > PATIENCE_S:
+                raise
+            if not away_since:
+                away_since = time.monotonic()
+                say("  the server does not answer; trying again", fg="yellow")
+        else:
+            away_since = 0.0
+            if now["state"] in RESTS:
+                return now
+        time.sleep(LOOK_S)
 
 
 def show_job(job: Mapping[str, Any], as_json: bool) -> None:
@@ -78,25 +118,6 @@ class _Seen:
             num_steps, eta_s = job["progress"]["num_steps"], job["progress"]["eta_s"]
             left = columns.seconds(eta_s) if eta_s is not None and values is steps[-1] else ""
             say(columns.step_line(job["kind"], f"{self.step}/{num_steps}", values, left))
-
-
-def _shown_until_rest(client: Client, job_id: str) -> Mapping[str, Any]:
-    seen, away_since = _Seen(), 0.0
-    while True:
-        try:
-            job: Mapping[str, Any] = client.get(path_of("jobs", job_id))
-            seen.show(client, job)
-        except Unreachable:
-            if away_since and time.monotonic() - away_since > PATIENCE_S:
-                raise
-            if not away_since:
-                away_since = time.monotonic()
-                say("  the server does not answer; trying again", fg="yellow")
-        else:
-            away_since = 0.0
-            if job["state"] in RESTS:
-                return job
-        time.sleep(LOOK_S)
 
 
 def said(event: Mapping[str, Any]) -> str:

@@ -33,26 +33,22 @@ def import_(
     Example: tunesmith import trl-grpo.yaml --base-model ./model --dataset rows.jsonl --evaluator grader.py::grade
     """
     from tunesmith.cli.output import print_json, say
-    from tunesmith.core.errors import Conflict, UserError
+    from tunesmith.core.errors import Conflict
     from tunesmith.services.importing import import_file
-    from tunesmith.services.importing.report import as_dict, as_text, as_yaml, missing
+    from tunesmith.services.importing.report import as_dict, as_text, as_yaml, check_whole
 
     given = {"base_model": base_model, "dataset": dataset, "evaluation_dataset": evaluation_dataset}
     own: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     own |= {"evaluator": evaluator} if evaluator else {}
     found = import_file(file, own, source, kind)
+    typer.echo(as_text(found))
+    check_whole(found, str(file))
+    counts = _counts(found.spec())
+    for name, count in counts.items():
+        typer.echo(f"{name.replace('_', ' '):<14}{count:,}")
     target = out or Path(f"{file.stem}-spec.yaml")
     if target.exists() and not force:
         raise Conflict(str(target), "is there already", "Give another --out, or --force")
-    lacking = missing(found)
-    counts = {} if lacking else _counts(found.spec())
-    typer.echo(as_text(found))
-    for name, count in counts.items():
-        typer.echo(f"{name:<14}{count:,}")
-    if lacking:
-        raise UserError(
-            str(file), f"is not a whole job yet: {lacking}", "Give what it lacks as a flag, and import again"
-        )
     target.write_text(as_yaml(found), "utf-8")
     say(f"\nwritten to {target}")
     say(f"time and memory: tunesmith plan {target}   run it: tunesmith {found.kind} run --spec {target}")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tunesmith.cli import create as creation
+from tunesmith.cli.listing import Listing
 from tunesmith.cli.options import with_flags
 from tunesmith.cli.output import print_json, show_settings
 from tunesmith.cli.references import AsJson, Url
@@ -25,7 +26,7 @@ def add_to(app: typer.Typer, kind: str) -> None:
     """Add the group of one kind of job."""
     from tunesmith.cli.main import COMMANDS
 
-    group = typer.Typer(help=COMMANDS[kind][1], no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(cls=Listing, help=COMMANDS[kind][1], no_args_is_help=True, rich_markup_mode=None)
 
     def run(
         settings: dict[str, Any],

@@ -31,7 +31,7 @@ def add_to(app: typer.Typer, name: str) -> None:
 
 def login(
     url: Annotated[str, typer.Argument(help="Address of the server.")] = DEFAULT_URL,
-    key: Annotated[str | None, typer.Option(help="Key; without it, it is asked for and not shown.")] = None,
+    key: Annotated[str | None, typer.Option(help="Key; default: asked for and not shown, or read from a pipe.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print address and version as JSON, never the key.")] = False,
 ) -> None:
     """Keep a server's address and a key, for the commands that ask it.
@@ -41,9 +41,9 @@ def login(
     Example: tunesmith login http://trainer:8000
     """
     from tunesmith.cli.client import Client
-    from tunesmith.cli.output import tell
+    from tunesmith.cli.output import ask_hidden, tell
 
-    new = Login(_checked_url(url), _checked_key(key or typer.prompt("Key", hide_input=True, err=True).strip()))
+    new = Login(_checked_url(url), _checked_key(key or ask_hidden("Key").strip()))
     status = Client(new).get("/tunesmith/v1/status")
     keep(new)
     said = f"{new.url} is Tunesmith {status['version']}; {FILE} holds the key"

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from tunesmith import __version__
+from tunesmith.cli.listing import AllCommands
 from tunesmith.core.errors import Kind, UserError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -42,7 +43,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Steps, tokens, memory and time of a spec, before anything is spent."),
     "dataset": ("dataset", "Check and preview datasets."),
     "evaluator": ("evaluator", "Try a grader before a job depends on it."),
-    "serve": ("serve", "Serve the Training API to clients that you already have."),
+    "doctor": ("doctor", "What on this machine is fit for work, and how to mend what is not."),
+    "serve": ("serve", "Serve jobs, models and a web page, and answer clients that you already have."),
     "dashboard": ("dashboard", "A link that opens the web page of a running server."),
     "status": ("status", "Workers, models and queues of a running server."),
     "keys": ("keys", "Keys of the server's clients."),
@@ -57,7 +59,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("chat", "Chat with a model of the server."),
     "login": ("login", "Keep a server's address and a key, for the commands that ask it."),
     "env": ("env", "The lines that point a client you already have at the server."),
-    "doctor": ("doctor", "What on this machine is fit for work, and how to mend what is not."),
 }
 ALIASES = {"sftj": "sft", "rftj": "rft", "dpoj": "dpo"}
 """Names that people know from another command line -> kind of job."""
@@ -76,6 +77,7 @@ def build(wanted: str | None) -> typer.Typer:
     """The app with the wanted command in full and the others by name and help only."""
     app = typer.Typer(
         name="tunesmith",
+        cls=AllCommands,
         help="Fine-tune models on your own machine.\n\nExample: tunesmith demo",
         no_args_is_help=True,
         pretty_exceptions_enable=False,

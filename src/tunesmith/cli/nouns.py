@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from tunesmith.cli.client import Client, client_of, path_of
+from tunesmith.cli.listing import Listing
 from tunesmith.cli.output import confirm, minute, print_fields, print_json, print_table, tell
 from tunesmith.cli.references import MOST, job_of, one_of
 
@@ -21,7 +22,7 @@ def add_group(app: typer.Typer, name: str, *commands: Callable[..., None]) -> No
     """A group of commands; each is called by the first word of its function's name."""
     from tunesmith.cli.main import COMMANDS
 
-    group = typer.Typer(help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(cls=Listing, help=COMMANDS[name][1], no_args_is_help=True, rich_markup_mode=None)
     # With a callback, a group of one command keeps its name.
     group.callback()(_group)
     for command in commands:

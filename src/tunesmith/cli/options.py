@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Collection
 from types import UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -15,7 +15,7 @@ ALIASES = {"response_candidates_count": ("--n",)}
 
 
 def with_flags(
-    command: Callable[..., None], *specs: type[TrainSpec], only: Collection[str] = ()
+    command: Callable[..., None], *specs: type[TrainSpec], only: Collection[str] = (), defaults: bool = True
 ) -> Callable[..., None]:
     """A command that takes settings of some specs as flags, and hands those that were given to ``command``.
 
@@ -23,10 +23,12 @@ def with_flags(
 
     Args:
         only: names of the settings; without any, all.
+        defaults: say what a setting is unless given; not where that is another run's value.
     """
     fields = {name: field for spec in specs for name, field in spec.model_fields.items()}
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
-    flags = [_flag(name, field) for name, field in fields.items() if name != "kind" and name in (only or fields)]
+    names = [name for name in fields if name != "kind" and name in (only or fields)]
+    flags = [_flag(name, fields[name], defaults) for name in names]
 
     def run(**given: Any) -> None:
         mine = {p.name: given.pop(p.name) for p in own}
@@ -38,19 +40,19 @@ def with_flags(
     return run
 
 
-def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
+def _flag(name: str, field: FieldInfo, defaults: bool) -> inspect.Parameter:
     long = f"--{name.replace('_', '-')}"
     is_switch, is_list = _allows(field, bool), _allows(field, list)
     names = (f"{long}/--no-{name.replace('_', '-')}",) if is_switch else (long, *ALIASES.get(name, ()))
     kind: Any = bool if is_switch else list[str] if is_list else str
-    option = typer.Option(*names, help=_help(name, field), metavar=None if is_switch else _metavar(field))
+    option = typer.Option(*names, help=_help(name, field, defaults), metavar=None if is_switch else _metavar(field))
     annotation = Annotated[kind | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _help(name: str, field: FieldInfo) -> str:
+def _help(name: str, field: FieldInfo, defaults: bool) -> str:
     notes = []
-    if not field.is_required() and field.default is not None:
+    if defaults and not field.is_required() and field.default not in (None, []):
         notes.append(f"default {field.default}")
     if name in MANAGED:
         notes.append(f"managed: {MANAGED[name].describe()}")
@@ -70,5 +72,5 @@ def _choices(annotation: Any) -> tuple[str, ...]:
 def _allows(field: FieldInfo, kind: type) -> bool:
     """Whether a field's annotation is kind, or a union with it."""
     annotation = field.annotation
-    members = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     return any((get_origin(m) or m) is kind or (get_origin(m) is Annotated and get_args(m)[0] is kind) for m in members)

@@ -68,9 +68,21 @@ def confirm(question: str, yes: bool) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
+def ask_hidden(what: str) -> str:
+    """What may not be seen: typed without an echo, or read from a pipe."""
+    if not sys.stdin.isatty():
+        return sys.stdin.read().rstrip("\n")
+    return str(typer.prompt(what, hide_input=True, err=True))
+
+
 def minute(time: str | None) -> str:
     """A time as people read it, UTC; a dash where there is none."""
     return time[:16].replace("T", " ") if time else "-"
+
+
+def counted(number: int, what: str) -> str:
+    """``1 step``, ``2 steps``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _cell(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from tunesmith.cli import columns
-from tunesmith.cli.output import LEVEL_COLORS, print_json, say
+from tunesmith.cli.output import LEVEL_COLORS, counted, print_json, say
 from tunesmith.core.types import Finding
 from tunesmith.recipes.report import StepReport
 from tunesmith.services.keeping import Watcher
@@ -33,7 +33,7 @@ class Progress:
     def started(self, run: RunFolder, num_steps: int, notes: list[str]) -> None:
         self.run, self.num_steps, self.began = run, num_steps, time.monotonic()
         self.first_step = run.state().step
-        say(f"run folder {run.path}   {num_steps} steps")
+        say(f"run folder {run.path}   {counted(num_steps, 'step')}")
         for note in notes:
             say(f"  note: {note}")
         say(columns.heading(self.kind), bold=True)
@@ -98,7 +98,7 @@ def _lines(card: dict[str, Any]) -> list[tuple[str, str]]:
                 text += f"   change {after - before:+.3f}, 95% interval [{interval[0]:+.3f}, {interval[1]:+.3f}]"
             lines.append((f"held-out {what}", text))
     steps, updates = card["steps"], card["optimizer_updates"]
-    lines.append(("steps", f"{steps} ({updates} optimizer updates)"))
+    lines.append(("steps", f"{steps} ({counted(updates, 'optimizer update')})"))
     for name, key, form in (
         ("weight change", "weight_change_norm", "‖ΔW‖ = {:.3f}"),
         ("sampler gap", "sampler_gap_max", "{:.1e} nats at most"),

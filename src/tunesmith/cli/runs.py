@@ -22,7 +22,7 @@ def add_to(app: typer.Typer, name: str) -> None:
         "resume": resume,
         "report": report,
         "compare": compare,
-        "fork": with_flags(fork, *KINDS.values()),
+        "fork": with_flags(fork, *KINDS.values(), defaults=False),
         "runs": runs,
     }
     app.command(name)(commands[name])

@@ -1,13 +1,12 @@
 """``tunesmith secrets``: what evaluators on the server may use, such as a judge's key. Values are never shown again."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from tunesmith.cli.client import client_of, path_of
 from tunesmith.cli.nouns import Found, add_group, discard, show_list
-from tunesmith.cli.output import minute, tell
+from tunesmith.cli.output import ask_hidden, minute, tell
 from tunesmith.cli.references import AsJson, Url, Yes
 
 Name = Annotated[str, typer.Argument(help="Name of the environment variable that it becomes.")]
@@ -23,9 +22,7 @@ def set_secret(name: Name, url: Url = None, json: AsJson = False) -> None:
     Example: tunesmith secrets set OPENAI_API_KEY
     """
     client = client_of(url)
-    piped = not sys.stdin.isatty()
-    value = sys.stdin.read().rstrip("\n") if piped else typer.prompt("Value", hide_input=True, err=True)
-    tell(client.put(path_of("secrets", name), {"value": value}), f"{name} is kept", json)
+    tell(client.put(path_of("secrets", name), {"value": ask_hidden("Value")}), f"{name} is kept", json)
 
 
 def list_secrets(url: Url = None, json: AsJson = False) -> None:

@@ -1,4 +1,4 @@
-"""``tunesmith serve``: the Training API over HTTP, from one data directory."""
+"""``tunesmith serve``: everything over HTTP, from one data directory."""
 
 import sys
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ def serve(
         ),
     ] = "auto",
 ) -> None:
-    """Serve the Training API to clients that you already have.
+    """Serve jobs, models and a web page, and answer clients that you already have.
 
     The first start makes a key and prints it, once. Stops on Ctrl-C or SIGTERM when requests in hand are answered.
 

@@ -30,9 +30,9 @@ def carve_out(rows: Sequence[R], seed: int, share: float = 0.1, most: int = 200)
     Rows with equal messages, and rows of one line, stay on the same side: a held-out row that was also trained on
     measures memory. With fewer than 10 rows, or when nearly all are alike, nothing is held out.
     """
-    if len(rows) < FEWEST:
+    room = held_out_of(len(rows), share, most)
+    if not room:
         return list(rows), []
-    room = min(most, max(1, math.floor(len(rows) * share)), len(rows) - 2)
     groups = _groups_of_equals(rows)
     held: set[int] = set()
     for i in _permutation(len(groups), seed, 0, _CARVE_OUT):
@@ -40,6 +40,11 @@ def carve_out(rows: Sequence[R], seed: int, share: float = 0.1, most: int = 200)
             held.update(groups[i])
     train = [row for i, row in enumerate(rows) if i not in held]
     return train, [row for i, row in enumerate(rows) if i in held]
+
+
+def held_out_of(num_rows: int, share: float = 0.1, most: int = 200) -> int:
+    """How many of so many rows ``carve_out`` sets aside, or fewer where some are alike."""
+    return 0 if num_rows < FEWEST else min(most, max(1, math.floor(num_rows * share)), num_rows - 2)
 
 
 def _groups_of_equals(rows: Sequence[Row]) -> list[list[int]]:

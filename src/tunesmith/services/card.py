@@ -135,14 +135,16 @@ def reproduce(run: RunFolder) -> str:
         )
     words = ["tunesmith", "fork", origin.run, "--at-step", str(origin.step)]
     for name, (_, value) in origin.changed.items():
-        words += _flag(f"--{name.replace('_', '-')}", value)
+        words += as_flags(name, value)
     return shlex.join(words)
 
 
-def _flag(flag: str, value: Any) -> list[str]:
+def as_flags(setting: str, value: Any) -> list[str]:
+    """A setting as a command takes it: ``--epochs 2``, ``--no-eval-auto-carveout``, a flag to each entry of a list."""
+    name = setting.replace("_", "-")
     if isinstance(value, bool):
-        return [flag if value else flag.replace("--", "--no-", 1)]
-    return [part for item in (value if isinstance(value, list) else [value]) for part in (flag, str(item))]
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [part for item in (value if isinstance(value, list) else [value]) for part in (f"--{name}", str(item))]
 
 
 def current_card(run: RunFolder) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from tunesmith.services.chart import number, show_value
 
 SIZE = (1200, 630)
 EDGE = 56
-CURVE = (EDGE, 262, 720, 486)
-"""Left, top, right, bottom of the curve's plane."""
+CURVE = (EDGE, 262, 680, 486)
+"""Left, top, right, bottom of the curve's plane; to its right there is room for a number."""
 FACTS_AT, FACTS_TOP = 772, 258
 PAPER, INK, QUIET, RULE = "#ffffff", "#1b1f24", "#57606a", "#dce0e5"
 TRAIN, HELD_OUT, GOOD, BAD = "#9dbde8", "#1f5fbf", "#176b3a", "#b42318"
@@ -109,13 +109,13 @@ def _curve(picture: Image.Image, pen: ImageDraw.ImageDraw, history: Sequence[Met
     train = series(history, "rollout/reward_mean" if what == "reward" else "train/loss")
     held_out = series(history, "eval/reward_mean" if what == "reward" else "eval/loss")
     values = (*train.values, *held_out.values)
-    if len(train) < 2:
+    if not values:
         return
     left, top, right, bottom = CURVE
     low, high = min(values), max(values)
     if what == "reward":
         low, high = min(0.0, low), max(1.0, high)
-    last = max(*train.steps, *(held_out.steps or (1,)))
+    last = max(1, *train.steps, *held_out.steps)
 
     def place(points: Series) -> list[Point]:
         rise = (high - low) or 1.0
@@ -125,16 +125,18 @@ def _curve(picture: Image.Image, pen: ImageDraw.ImageDraw, history: Sequence[Met
     for value, y in ((high, top), (low, bottom)):
         pen.line((left, y, right, y), RULE, 2)
         pen.text((right + 8, y), number(value), QUIET, _font(16), anchor="lm")
-    _line(picture, place(train), TRAIN)
-    if len(held_out) > 1:
-        _line(picture, place(held_out), HELD_OUT)
+    for points, colour in ((train, TRAIN), (held_out, HELD_OUT)):
+        if len(points) > 1:
+            _line(picture, place(points), colour)
+    if len(train) == 1:
+        _dots(picture, place(train), TRAIN)
     if len(held_out) < MOST_DOTS:
         _dots(picture, place(held_out), HELD_OUT)
     pen.text((left, bottom + 10), f"training {what}", "#4877b8", _font(17))
     pen.text(
         (left + 170, bottom + 10), f"held-out {what}" if held_out.values else "", HELD_OUT, _font(17), stroke_width=0.4
     )
-    pen.text((right, bottom + 10), f"{last} steps", QUIET, _font(17), anchor="ra")
+    pen.text((right, bottom + 10), f"{last} step{'' if last == 1 else 's'}", QUIET, _font(17), anchor="ra")
 
 
 def _facts(pen: ImageDraw.ImageDraw, card: Mapping[str, Any]) -> None:

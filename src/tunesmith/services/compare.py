@@ -33,6 +33,9 @@ class Comparison:
 
     a: str
     b: str
+    """Their folders."""
+    names: tuple[str, str]
+    """What people call them."""
     note: str
     """What the difference in results can and cannot be put down to."""
     settings: dict[str, tuple[Any, Any]]
@@ -48,24 +51,30 @@ class Comparison:
 
     def as_text(self) -> str:
         """Tables for a terminal, newest numbers last."""
-        lines = [f"a  {self.a}", f"b  {self.b}", "", self.note]
+        lines = [self.note]
         if self.settings:
-            lines += ["", *_table("setting", [(name, _shown(x), _shown(y)) for name, (x, y) in self.settings.items()])]
-        lines += ["", *_table("result", [(name, _shown(x), _shown(y)) for name, (x, y) in self.card.items()])]
+            lines += ["", *self._table("setting", self.settings)]
+        lines += ["", *self._table("result", self.card)]
         for name in (name for name in SHOWN_FIRST if name in self.metrics):
             points = _spread(self.metrics[name])
-            rows = [(f"step {step}", show_value(x, "number"), show_value(y, "number")) for step, x, y in points]
-            lines += ["", *_table(name, rows)]
+            lines += ["", *self._table(name, {f"step {step}": (x, y) for step, x, y in points})]
         return "\n".join(lines) + "\n"
+
+    def _table(self, title: str, pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:
+        """A line per name, a column per run."""
+        table = [(title, *self.names), *((name, _shown(x), _shown(y)) for name, (x, y) in pairs.items())]
+        widths = [max(len(row[column]) for row in table) for column in (0, 1)]
+        return [f"{name:<{widths[0]}}  {x:<{widths[1]}}  {y}".rstrip() for name, x, y in table]
 
 
 def compare_runs(a: RunFolder, b: RunFolder) -> Comparison:
     """Compare two runs as they stand; works on unfinished ones."""
-    settings = _differing(_whole(a), _whole(b))
+    settings, names = _differing(_whole(a), _whole(b)), _names(a, b)
     return Comparison(
         a=str(a.path),
         b=str(b.path),
-        note=_shared(a, b) + what_it_can_be_put_down_to(settings, (a.state().version, b.state().version)),
+        names=names,
+        note=_shared(a, b, names) + what_it_can_be_put_down_to(settings, (a.state().version, b.state().version)),
         settings=settings,
         metrics=_side_by_side(a.metrics(), b.metrics()),
         card=_cards(a, b),
@@ -100,13 +109,18 @@ def what_it_can_be_put_down_to(settings: Mapping[str, Any], versions: Sequence[s
     return "The settings agree: on one machine and the same data the numbers should too."
 
 
-def _shared(a: RunFolder, b: RunFolder) -> str:
+def _names(a: RunFolder, b: RunFolder) -> tuple[str, str]:
+    """The names of the folders, or where these are alike the paths."""
+    return (a.name, b.name) if a.name != b.name else (str(a.path), str(b.path))
+
+
+def _shared(a: RunFolder, b: RunFolder, names: tuple[str, str]) -> str:
     """What a fork has in common with the run it comes from."""
-    for one, other, name in ((a, b, "b"), (b, a, "a")):
+    for one, other, (parent, fork) in ((a, b, names), (b, a, names[::-1])):
         origin = other.parent()
         if origin and Path(origin.run).resolve() == one.path.resolve():
-            first = "a" if name == "b" else "b"
-            return f"{name} is a fork of {first}; they share the steps up to {origin.step}. "
+            past = f"share the steps up to {origin.step}" if origin.step else "share no step"
+            return f"{fork} is a fork of {parent}; they {past}. "
     return ""
 
 
@@ -143,17 +157,11 @@ def _spread(points: Sequence[tuple[int, float, float]]) -> list[tuple[int, float
     return [points[round(i * last / (MOST_STEPS - 1))] for i in range(MOST_STEPS)]
 
 
-def _table(title: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:
-    table = [(title, "a", "b"), *rows]
-    widths = [max(len(row[column]) for row in table) for column in (0, 1)]
-    return [f"{name:<{widths[0]}}  {x:<{widths[1]}}  {y}".rstrip() for name, x, y in table]
-
-
 def _shown(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
         return show_value(value, "number")
     if isinstance(value, list | tuple):
-        return " ".join(_shown(item) for item in value)
+        return " ".join(_shown(item) for item in value) or "none"
     return str(value)

@@ -1,12 +1,13 @@
 """Rows of a dataset as a model reads them, and what of them is trained."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tunesmith.data import load_rows
+from tunesmith.data.rows import RftRow
 from tunesmith.models.chat import ChatRenderer
 
 
@@ -48,11 +49,12 @@ def preview(file: Path, kind: str, renderer: ChatRenderer, most_rows: int) -> It
                 pieces = renderer.preview(messages, row.tools)
                 count = len(renderer.conversation(messages, row.tools)[0])
             parts = tuple(PreviewPart(text, weight) for text, weight in pieces)
-            yield PreviewRow(row.line, label, count, parts, _graded(row) if kind == "rft" else "")
+            yield PreviewRow(row.line, label, count, parts, for_grader(row.row) if isinstance(row, RftRow) else "")
 
 
-def _graded(row: Any) -> str:
-    given = {name: value for name, value in row.row.items() if name not in ("messages", "prompt", "tools")}
+def for_grader(row: Mapping[str, Any]) -> str:
+    """What a row holds for its grader alone, as JSON; empty where there is nothing."""
+    given = {name: value for name, value in row.items() if name not in ("messages", "prompt", "tools")}
     return json.dumps(given, ensure_ascii=False) if given else ""
 
 

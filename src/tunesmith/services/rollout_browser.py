@@ -85,11 +85,12 @@ def attempts(file: Path, prompt_id: str) -> tuple[str, list[dict[str, Any]]]:
     Raises:
         NotFound: the step has no such group.
     """
-    rows = pq.read_table(file, columns=["prompt_text", *_ATTEMPT], filters=[("prompt_id", "=", prompt_id)]).to_pylist()
+    columns = ["prompt_text", "row", *_ATTEMPT]
+    rows = pq.read_table(file, columns=columns, filters=[("prompt_id", "=", prompt_id)]).to_pylist()
     if not rows:
         raise NotFound("prompt", f"no group {prompt_id[:80]!r} in this step", "Choose one from the list of the step")
     for row in rows:
-        row["parts"] = json.loads(row["parts"])
+        row |= {name: json.loads(row[name]) for name in ("row", "parts")}
     graded = sorted(rows, key=lambda row: (row["reward"] is None, -(row["reward"] or 0.0)))
     return rows[0]["prompt_text"], graded
 

@@ -162,7 +162,8 @@ async def recipe_of(
         roller = await stack.enter_async_context(roller_of(spec, engine, outside))
         job = rft.RftJob(spec, prompts.train, prompts.heldout[:heldout], engine.sampler, engine.trainer, roller)
         steps = rft.run(job, after, state)
-        return Recipe(steps, job.num_steps, list(prompts.notes), len(prompts.train), len(prompts.heldout))
+        notes = [*prompts.notes, *spec.notes(len(prompts.train))]
+        return Recipe(steps, job.num_steps, notes, len(prompts.train), len(prompts.heldout))
     if isinstance(spec, DpoSpec):
         pairs = prepare_dpo(spec, engine.renderer, context)
         compare = dpo.DpoJob(spec, pairs.train, pairs.heldout[:heldout], engine.trainer)

@@ -10,6 +10,8 @@ from tunesmith.spec.base import Tokens, TrainSpec
 from tunesmith.spec.loss import KlEstimator, MethodName, PolicyLoss, method_loss
 
 DEFAULT_CHUNK = 200
+SMALL_CHUNK, LARGE_CHUNK = 16, 32
+"""What is proposed where more prompts than the second make a single chunk."""
 DEFAULT_CONCURRENCY = 96
 
 
@@ -86,6 +88,14 @@ class RftSpec(TrainSpec):
     def num_steps(self, rows: int) -> int:
         """ceil(rows / chunk) * epochs."""
         return math.ceil(rows / self.prompts_per_chunk(rows)) * self.epochs
+
+    def notes(self, rows: int) -> list[str]:
+        """What is worth saying of a job on so many rows before it begins."""
+        if rows <= LARGE_CHUNK or self.prompts_per_chunk(rows) < rows:
+            return []
+        steps = [spec.num_steps(rows) for spec in (self.model_copy(update={"chunk_size": SMALL_CHUNK}), self)]
+        many = f"chunk_size {SMALL_CHUNK} would make {steps[0]} of {steps[1]}"
+        return [f"all {rows} rows are one chunk, which makes few steps: {many}"]
 
     def concurrency(self) -> int:
         return self.max_concurrent_rollouts or DEFAULT_CONCURRENCY

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from server.rest.breaking import Breaking
 
 pytestmark = pytest.mark.thorough
 
@@ -38,7 +39,7 @@ def test_from_a_file_to_its_answers(shell, tmp_path):
     assert "no evaluation is called 'shown'" in shell("evaluations", "get", "shown", code=3).err
 
 
-def test_what_is_refused_and_what_fails(shell, tmp_path):
+def test_what_is_refused_and_what_a_broken_connection_costs(shell, trainer, tmp_path):
     (tmp_path / "rows.jsonl").write_text("".join(line(name, "4") for name in "abcd"))
     given = ("evaluations", "create", "--dataset", "rows.jsonl")
     assert "without a model" in shell(*given, "--evaluator", "exact_match", "--temperature", "1", code=2).err
@@ -47,5 +48,10 @@ def test_what_is_refused_and_what_fails(shell, tmp_path):
     made = shell(*given, "--evaluator", "exact_match", "--model", "test/tiny", "--max-tokens", "16", "--samples", "1",
                  "--max-context-length", "64", "--json").json  # fmt: skip
     assert made["settings"]["eval_samples"] == 1 and made["model"] == "test/tiny"
-    followed = shell("evaluations", "follow", made["id"])
+    way = Breaking(trainer.base_url, [0])
+    try:
+        followed = shell("evaluations", "follow", made["id"], "--url", way.url)
+    finally:
+        way.close()
+    assert followed.err.count("does not answer; trying again") == 1
     assert "reward" in followed.out

@@ -1,14 +1,13 @@
 """The other commands against a real server: datasets, secrets, deployments, login, env, doctor."""
 
-import contextlib
 import io
 import json
 import socket
 import stat
-import threading
 from pathlib import Path
 
 import pytest
+from server.rest.breaking import Breaking
 
 from tunesmith.cli.login import login_of
 from tunesmith.core.errors import Denied
@@ -38,52 +37,6 @@ def test_a_bad_file_is_told_line_by_line(shell, tmp_path):
     failed = shell("datasets", "upload", "bad.jsonl", "--kind", "sft", code=2)
     assert "bad.jsonl:1" in failed.err
     shell("datasets", "delete", "bad", "--yes")
-
-
-SILENCE_S = 3.0
-
-
-class Breaking:
-    """A way to a server that breaks: the first connections carry so many bytes there, and nothing of an answer back."""
-
-    def __init__(self, base_url: str, lasts: list[int]) -> None:
-        self._far = (base_url.rpartition("/")[2].rpartition(":")[0], int(base_url.rpartition(":")[2]))
-        self._lasts = iter(lasts)
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        self._open = [self.socket]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        for one in self._open:
-            with contextlib.suppress(OSError):
-                # Who waits in it is woken by this, not by its being closed.
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, far = self.socket.accept()[0], socket.create_connection(self._far)
-                self._open += [near, far]
-                most = next(self._lasts, None)
-                threading.Thread(target=self._carry, args=(near, far, most), daemon=True).start()
-                if most is None:
-                    threading.Thread(target=self._carry, args=(far, near, None), daemon=True).start()
-
-    def _carry(self, source: socket.socket, target: socket.socket, most: int | None) -> None:
-        carried = 0
-        # Of one that breaks, a silence is its end: all has arrived by then, and the answer is lost.
-        source.settimeout(None if most is None else SILENCE_S)
-        with contextlib.suppress(OSError):
-            while (most is None or carried < most) and (piece := source.recv(1 << 14)):
-                target.sendall(piece)
-                carried += len(piece)
-            if most is None:
-                target.shutdown(socket.SHUT_WR)
-                return
-        source.close()
-        target.close()
 
 
 def test_an_upload_outlives_its_connection(shell, trainer, tmp_path, monkeypatch):
@@ -154,6 +107,9 @@ def test_a_login_is_kept_for_its_server_alone(shell, trainer, tmp_path):
     shell("login", trainer.base_url, "--key", "tml-wrong", code=4)
     file = tmp_path / "home" / ".tunesmith" / "login.json"
     assert not file.exists()
+    shell.monkeypatch.setattr("sys.stdin", io.StringIO(f"{trainer.key}\n"))
+    assert "holds the key" in shell("login", trainer.base_url).err
+    file.unlink()
     said = shell("login", trainer.base_url, "--key", trainer.key, "--json")
     assert said.json["url"] == trainer.base_url
     assert trainer.key not in said.out + said.err

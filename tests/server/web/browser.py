@@ -12,6 +12,7 @@ import pytest
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.remote.webelement import WebElement
 
 AXE = Path(__file__).resolve().parents[3] / "node_modules" / "axe-core" / "axe.min.js"
@@ -51,6 +52,12 @@ class Browser:
         element = next(e for e in self.all(css) if text in e.text)
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
         element.click()
+
+    def point_at_nothing(self) -> None:
+        """The pointer into the corner: charts show what it points at."""
+        actions = ActionBuilder(self.driver)
+        actions.pointer_action.move_to_location(1, 1)
+        actions.perform()
 
     def fill(self, css: str, text: str) -> None:
         field = self.one(css)
@@ -99,8 +106,13 @@ class Browser:
         ]
 
     def too_wide(self) -> bool:
-        """Whether the page has to be scrolled sideways."""
-        return bool(self.driver.execute_script("return document.documentElement.scrollWidth > innerWidth"))
+        """Whether the page, or a list in it, has to be scrolled sideways."""
+        script = """
+            const wide = element => element.scrollWidth > element.clientWidth;
+            const lists = [...document.querySelectorAll(".flush:has(> table.cards)")];
+            return document.documentElement.scrollWidth > innerWidth || innerWidth < 760 && lists.some(wide);
+        """
+        return bool(self.driver.execute_script(script))
 
     def requests(self) -> list[str]:
         """Addresses that were asked for since the last call."""

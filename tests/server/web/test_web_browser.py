@@ -16,6 +16,7 @@ from tunesmith.services.run_folder import RunFolder
 
 pytestmark = pytest.mark.thorough
 JOB = "/dashboard/fine-tuning/reinforcement/carry"
+EVALUATION = "/dashboard/evaluations/after"
 SETTINGS = {
     "chunk_size": "8",
     "epochs": "2",
@@ -40,6 +41,10 @@ PAGES = (
     "/dashboard/create/plan?kind=rft&dataset=sums&evaluator=contains",
     "/dashboard/create/evaluator?kind=rft&dataset=sums",
     f"{JOB}/regrade?errand=gone",
+    f"{JOB}/fork",
+    "/dashboard/evaluations",
+    "/dashboard/evaluations/new",
+    EVALUATION,
     "/dashboard/datasets",
     "/dashboard/datasets/sums",
     "/dashboard/datasets/broken",
@@ -92,9 +97,26 @@ def job(window: Browser, tmp_path_factory: pytest.TempPathFactory) -> str:
     window.says("running", "Curves appear with the first step")
     # From here on nothing is reloaded: the page's own stream brings what is new.
     window.until(lambda: bool(window.all(".uplot canvas")), "curves")
+    window.point_at_nothing()
     window.says("succeeded")
     window.says("10 of 10")
+    window.until(lambda: bool(window.all("#card img")), "the card")
+    window.until(lambda: re.search(r"step\s*10\b", window.one(".u-legend").text) is not None, "the newest in a legend")
     return JOB
+
+
+@pytest.fixture(scope="module")
+def evaluation(window: Browser, job: str) -> str:
+    """Of what the job made, asked for on its page, and followed without a reload."""
+    window.open(job)
+    window.click("a", "Evaluate")
+    window.choose("[name=dataset]", "sums")
+    for name, value in {"evaluator": "contains", "eval_samples": "2", "max_tokens": "24", "name": "after"}.items():
+        window.fill(f"[name={name}]", value)
+    window.click("button", "Evaluate")
+    window.says("succeeded", "95% interval", "Results as dataset")
+    window.until(lambda: len(window.all(".attempt")) == 10, "answers")
+    return EVALUATION
 
 
 def test_the_job_page_followed_to_the_end(window: Browser, job: str) -> None:
@@ -131,6 +153,30 @@ def test_a_tuned_model_is_deployed_and_answers(window: Browser, job: str) -> Non
     window.until(lambda: any(re.search(r"\d", e.text) for e in window.all(".message.assistant")), "an answer")
     window.until(lambda: window.one(".say button").text == "Send", "the end of the answer")
     assert window.all(".message.problem") == []
+
+
+def test_a_chat_can_be_stopped_and_refuses_odd_numbers(window: Browser, job: str) -> None:
+    window.open("/dashboard/chat")
+    window.driver.execute_script("""
+        const chat = document.getElementById("chat");
+        chat.elements.say.value = "hello";
+        chat.requestSubmit();
+        chat.querySelector(".say button").click();
+    """)
+    window.says("Stopped.")
+    window.fill("[name=temperature]", "9")
+    window.fill("#say", "And now?\n")
+    assert window.one("[name=temperature]:invalid")
+    assert len(window.all(".message.user")) == 1
+
+
+def test_an_evaluation_is_in_the_list_with_its_score(window: Browser, evaluation: str) -> None:
+    window.open("/dashboard/evaluations")
+    window.says("after", "succeeded", " to ")
+    window.click("td a", "after")
+    window.click(".tabs a", "Highest reward first")
+    rewards = [float(e.text) for e in window.all(".attempt h3")]
+    assert rewards == sorted(rewards, reverse=True) and rewards[0] == 1
 
 
 def test_a_grader_is_written_mended_and_looks_at_the_attempts_of_a_job(window: Browser, job: str) -> None:
@@ -212,16 +258,29 @@ def test_keys_and_secrets(window: Browser) -> None:
         pytest.param(1280, False, marks=pytest.mark.slow),
     ],
 )
-def test_no_page_has_barriers_or_is_too_wide(window: Browser, job: str, width: int, dark: bool) -> None:
+def test_no_page_has_barriers_or_is_too_wide(
+    window: Browser, job: str, evaluation: str, width: int, dark: bool
+) -> None:
     window.size(width, dark)
     found = {}
-    for path in PAGES:
+    for path in (*PAGES, *_deep_pages(window)):
         window.open(path)
         wrong = window.barriers() + (["too wide"] if window.too_wide() else [])
         if wrong:
             found[path] = wrong
     window.size(1280, dark=False)
     assert found == {}
+
+
+def _deep_pages(window: Browser) -> list[str]:
+    """A group of rollouts, its tokens, two jobs side by side: their addresses are told by other pages."""
+    found = []
+    for begin, link in ((f"{JOB}/rollouts?order=spread", "td.prompt a"), ("", ".attempt a")):
+        window.open(begin or found[-1])
+        found.append(window.one(link).get_attribute("href") or "")
+    window.open("/dashboard/compare")
+    jobs = [box.get_attribute("value") for box in window.all("input[name=job]")[:2]]
+    return [*found, "/dashboard/compare?" + "&".join(f"job={job}" for job in jobs)]
 
 
 def test_ten_thousand_steps_and_100_000_rollouts_are_there_at_once(

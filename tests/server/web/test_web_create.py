@@ -51,8 +51,23 @@ def test_a_refused_setting_is_told_at_its_field(get, job):
     page = get(f"/create/plan?{QUERY}&epochs=99")
     assert page.status_code == 400
     assert 'aria-invalid="true"' in page.text
-    assert "outside valid range [1, 10]" in page.text
+    assert "outside valid range [1, 10] (got 99)." in page.text and "See: tunesmith" not in page.text
     assert get(f"/create/plan?{QUERY}&epochs=2").status_code == 200
+
+
+def test_settings_come_after_a_grader(get, job):
+    page = get("/create/settings?kind=rft&dataset=sums&epochs=2")
+    assert page.status_code == 400 and "Choose at least one grader" in page.text and 'name="use"' in page.text
+    assert 'name="epochs" value="2"' in page.text
+    assert get("/create/settings?kind=sft&dataset=sums").status_code == 200
+
+
+def test_who_has_no_dataset_is_asked_for_one_alone(app, get):
+    page = get("/create/data?kind=sft").text
+    assert "Upload a dataset" in page and "Train on" not in page
+    new_job(app, "ann", "first")
+    page = get("/create/data?kind=rft").text
+    assert "Or upload one" in page and "Train on" in page
 
 
 def test_a_goal_fills_in_its_fields_and_keeps_what_was_typed():

@@ -66,6 +66,21 @@ def test_the_list_and_the_ways_to_a_new_one(get, made):
     assert (settings["eval_samples"], settings["output_dataset"]) == ("1", "first-results")
 
 
+def test_a_model_is_chosen_unless_none_is_asked_for(get, prompts):
+    """A browser takes the first of a list where nothing is selected."""
+    first = re.compile(r'<select name="model">\s*<optgroup label="Base"><option>tunesmith/embedded')
+    assert first.search(get("/evaluations/new").text) and "selected>none" not in get("/evaluations/new").text
+    assert "selected>none: grade" in get("/evaluations/new?model=").text
+    assert "upload one" not in get("/evaluations/new").text
+
+
+def test_one_that_was_cancelled_has_no_answers_to_wait_for(get, post, made):
+    assert "Answers appear once" in get("/evaluations/first").text
+    post("/evaluations/first/cancel")
+    page = get("/evaluations/first").text
+    assert "No answer was graded." in page and "is graded yet" not in page
+
+
 @pytest.mark.parametrize("ended", [False, True])
 def test_one_with_its_score_and_answers(app, get, made, ended):
     work(app, made, REWARDS, ended)

@@ -81,6 +81,8 @@ def test_the_card_in_every_form(get, run):
     assert picture.headers["content-type"] == "image/png" and picture.content[:8] == b"\x89PNG\r\n\x1a\n"
     told = json.loads(get(f"{AT}/card.json").text)
     assert told["tokens_trained"] == run.card()["tokens_trained"]
-    assert told["reproduce"].startswith("tunesmith rft run --base-model") and str(run.path) not in str(told)
+    assert told["reproduce"].startswith("tunesmith rft create --dataset sums --evaluator") and str(run.path) not in str(
+        told
+    )
     assert get(f"{AT}/card.md").text.startswith("# carry") and "<h1>carry</h1>" in get(f"{AT}/card.html").text
     assert get(f"{AT}/card.pdf").status_code >= 400

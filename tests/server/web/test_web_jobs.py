@@ -44,6 +44,15 @@ def test_what_is_anothers_is_not_there(app, get, post, job):
     assert app.state.jobs.find("bob", "rft", "secret-plan").state == "queued"
 
 
+def test_one_measurement_on_held_out_rows_is_no_change_yet(get, run):
+    write_metrics(run.path, 1)
+    run.append_metrics(0, {"eval/reward_mean": 0.25})
+    page = get("/fine-tuning/reinforcement/carry").text
+    assert "<dd>0.25</dd>" in page and "before training" in page
+    run.append_metrics(1, {"eval/reward_mean": 0.5})
+    assert "<dd>0.25 → 0.5</dd>" in get("/fine-tuning/reinforcement/carry").text
+
+
 def test_the_log_is_filtered_by_level(get, run):
     run.log("began")
     run.log("a checkpoint is damaged\nand more of it", "warning")
@@ -71,7 +80,7 @@ def test_the_page_has_findings_settings_events_and_commands(get, run):
         "9% of groups differ",
         "temperature: 0.7 -&gt; 1.0",
         "warning at step 2",
-        "tunesmith rft run",
+        "tunesmith rft create",
         "curl ",
     ):
         assert shown in text

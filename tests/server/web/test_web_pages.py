@@ -1,12 +1,14 @@
 """Datasets, models, deployments, keys, secrets and evaluators: what is shown, what a form does, whose it is."""
 
 import re
+import sqlite3
 
 import pytest
 from server.web.conftest import new_job
 
 from tunesmith.server.web.uploads import id_of_file
 from tunesmith.server.web.visitor import COOKIE, Visitor
+from tunesmith.services.store import FILE_NAME
 
 
 @pytest.fixture
@@ -33,7 +35,9 @@ def test_a_dataset_is_uploaded_checked_shown_and_deleted(app, get, post, upload)
     page = get("/datasets/my-rows").text
     assert "All 3 rows are good for SFT" in page
     assert re.search(r'<span class="trained">2', page)
-    assert "Missing required field" in get("/datasets/my-rows?kind=dpo").text
+    wrong = get("/datasets/my-rows?kind=dpo").text
+    assert "Missing required field" in wrong and "As the model reads it" not in wrong
+    assert str(app.state.settings.data_dir) not in wrong
     assert get("/datasets/my-rows/content").content == lines
     post("/datasets/my-rows/delete")
     assert app.state.datasets.page("ann")[1] == 0
@@ -83,6 +87,7 @@ def test_secrets_are_kept_and_never_shown(app, get, post):
 def test_deployments(app, get, post):
     assert post("/deployments", name="bot", model="tunesmith/embedded").status_code == 303
     assert "bot" in get("/deployments").text
+    assert '<option value="accounts/ann/deployments/bot">bot</option>' in get("/chat").text
     assert get("/deployments/bot").headers["location"] == "/dashboard/chat?model=accounts%2Fann%2Fdeployments%2Fbot"
     assert post("/deployments", name="bot", model="tunesmith/embedded").status_code == 400
     post("/deployments/bot/delete")
@@ -105,10 +110,49 @@ def test_a_chat_needs_the_token_and_a_model_of_ones_own(ask, session):
     assert ask("POST", "/dashboard/chat", headers=headers, json=body).status_code == 403
 
 
+def test_a_dataset_for_any_job_is_taken_along(get, upload):
+    upload("/datasets", "rows.jsonl", b'{"messages": [{"role": "user", "content": "1"}]}\n')
+    assert 'href="/dashboard/create?dataset=rows"' in get("/datasets/rows").text
+    assert 'name="dataset" value="rows"' in get("/create?dataset=rows").text
+
+
+def test_comparing_takes_two_jobs(app, get):
+    assert "It takes two jobs" in get("/compare").text
+    new_job(app, "ann", "one"), new_job(app, "ann", "two")
+    assert "Tick two" in get("/compare").text
+
+
 def test_comparing_jobs_says_what_differs(app, get):
     first, second = new_job(app, "ann", "one"), new_job(app, "ann", "two", epochs=2)
     other = new_job(app, "bob", "three")
     page = get(f"/compare?job={first.id}&job={second.id}").text
     assert "Only epochs differs" in page
     assert get(f"/compare?job={first.id}&job={other.id}").status_code == 404
-    assert "Tick two" in get(f"/compare?job={first.id}").text
+    assert f'value="{first.id}" checked' in get(f"/compare?job={first.id}").text
+
+
+def test_a_refusal_leads_back_to_the_page_that_asked(ask, session):
+    def refused(referer):
+        headers = {"cookie": f"{COOKIE}={session}", "host": "localhost", "referer": referer}
+        return ask("GET", "/dashboard/datasets/nothing", headers=headers).text
+
+    assert 'href="/dashboard/create/data?kind=sft&amp;epochs=2"' in refused(
+        "http://localhost/dashboard/create/data?kind=sft&epochs=2"
+    )
+    for elsewhere in ("http://evil.example/dashboard/keys", "http://localhost/docs", "", "http://["):
+        assert "page before" not in refused(elsewhere)
+
+
+def test_a_database_that_does_not_answer_is_told_on_a_page(app, get, post):
+    """Another program holds it: what writes waits for some seconds, and is then refused."""
+    file = app.state.settings.data_dir / FILE_NAME
+    if not file.is_file():
+        pytest.skip("another database, which nobody locks whole")
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        answer = post("/keys", name="of the desk")
+    finally:
+        other.close()
+    assert answer.status_code == 503 and "<h1>" in answer.text and "database: does not answer" in answer.text
+    assert "of the desk" not in get("/keys").text

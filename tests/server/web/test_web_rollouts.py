@@ -41,6 +41,15 @@ def test_each_way_has_its_shades_and_clipped_tokens_are_marked_in_all(get, attem
     assert "2 tokens, 1 clipped" in text and "ratio 1.5000, clipped" in text
 
 
+def test_a_group_shows_what_its_grader_is_given_besides(app, get, job):
+    row = {"messages": [{"role": "user", "content": "1+1"}], "answer": "<2>"}
+    attempt = Rollout((segment((1, 2), [7]),), "it is 2", 0, "stop", Score(1.0))
+    run = app.state.jobs.run("ann", job.id).create({}, "rft")
+    run.write_rollouts("step", 1, [Group("p", row, (attempt,))], [[(0.7, "")]], decode)
+    page = get("/fine-tuning/reinforcement/carry/rollouts/group?step=1&prompt=p").text
+    assert "For the grader: <code>{&#34;answer&#34;: &#34;&lt;2&gt;&#34;}</code>" in page
+
+
 def test_what_was_not_trained_on_has_no_ratio(get, attempts):
     text = get(TOKENS.format(1, "ratio")).text
     assert 'by=entropy"' in text and 'by=ratio"' not in text

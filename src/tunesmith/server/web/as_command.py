@@ -1,40 +1,50 @@
-"""The same job from a terminal: the command that runs it there, and the request that this server would take."""
+"""The same job again: as a command in a terminal, and as the request that this server takes.
+
+Both name things as this server knows them, so that they work as they are.
+"""
 
 import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from tunesmith.server.web import words
-from tunesmith.services.jobs.job import Job
+from tunesmith.services.card import as_flags
+from tunesmith.services.jobs.job import Job, Origin
 from tunesmith.spec.load import KINDS
 
 
 def as_command(job: Job, base_url: str) -> list[tuple[str, str]]:
     """(what it is, lines to paste)."""
-    return [("On this machine", _command(job)), ("Ask this server", _curl(job, base_url))]
+    words, path, body = _fork(job.origin) if job.origin else _new(job)
+    return [("In a terminal", " \\\n  ".join(words)), ("As a request", _curl(f"{base_url}/api/v1{path}", body))]
 
 
-def _command(job: Job) -> str:
-    given = dict(_changed(job))
-    model = str(given.pop("base_model", "embedded"))
-    flags = [f"--base-model {shlex.quote(model)}", f"--dataset {shlex.quote(job.dataset)}.jsonl"]
-    if job.evaluation_dataset:
-        flags.append(f"--evaluation-dataset {shlex.quote(job.evaluation_dataset)}.jsonl")
-    for name, value in given.items():
-        flag = f"--{name.replace('_', '-')}"
-        for one in value if isinstance(value, list) else [value]:
-            flags.append(flag if value is True else f"{flag} {shlex.quote(words.typed(one))}")
-    return " \\\n  ".join([f"tunesmith {job.kind} run", *flags])
+def _new(job: Job) -> tuple[list[str], str, dict[str, Any]]:
+    """(lines of the command, path, body) that make the same job."""
+    files = {"dataset": job.dataset} | (
+        {"evaluation_dataset": job.evaluation_dataset} if job.evaluation_dataset else {}
+    )
+    given = {**files, **_changed(job)}
+    flags = [shlex.join(as_flags(name, value)) for name, value in given.items()]
+    return [f"tunesmith {job.kind} create", *flags], "/jobs", {"kind": job.kind, **files, **job.settings}
 
 
-def _curl(job: Job, base_url: str) -> str:
-    body: dict[str, Any] = {"kind": job.kind, "dataset": job.dataset, **job.settings}
-    if job.evaluation_dataset:
-        body["evaluation_dataset"] = job.evaluation_dataset
+def _fork(origin: Origin) -> tuple[list[str], str, dict[str, Any]]:
+    """The same of a job that shares another's past."""
+    changed = {name: value for name, (_, value) in origin.changed.items()}
+    sets = [f"--set {shlex.quote(f'{name}={_text(value)}')}" for name, value in changed.items()]
+    words = [f"tunesmith jobs fork {origin.job}", f"--at-step {origin.step}", *sets]
+    return words, f"/jobs/{origin.job}/fork", {"at_step": origin.step, **changed}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _curl(address: str, body: Mapping[str, Any]) -> str:
     sent = json.dumps(body, ensure_ascii=False)
     return (
-        f'curl {base_url}/api/v1/jobs \\\n  -H "Authorization: Bearer $TUNESMITH_API_KEY" \\\n'
+        f'curl {address} \\\n  -H "Authorization: Bearer $TUNESMITH_API_KEY" \\\n'
         f"  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(sent)}"
     )
 
@@ -44,5 +54,5 @@ def _changed(job: Job) -> Mapping[str, Any]:
     return {
         name: value
         for name, value in job.settings.items()
-        if name in fields and (fields[name].is_required() or value != fields[name].default)
+        if name in fields and value is not None and (fields[name].is_required() or value != fields[name].default)
     }

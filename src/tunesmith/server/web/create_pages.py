@@ -16,7 +16,7 @@ from tunesmith.server.web.forms import Form
 from tunesmith.server.web.pages import HEADERS, fragment, new_router, page
 from tunesmith.server.web.setting_fields import fields_of, goals_of
 from tunesmith.server.web.uploads import take_dataset, uploaded
-from tunesmith.server.web.visitor import Seen
+from tunesmith.server.web.visitor import Seen, Visitor
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.errands import Errands
 from tunesmith.services.evaluators import Evaluators
@@ -74,16 +74,7 @@ async def upload_data(request: Request, visitor: Seen) -> Response:
 
 @router.get("/create/grader")
 def choose_grader(request: Request, visitor: Seen, trial: str = "") -> Response:
-    draft = _draft(request)
-    evaluators: Evaluators = request.app.state.evaluators
-    own = evaluators.page(visitor.owner, states=("ACTIVE",), limit=200)[0]
-    view: dict[str, Any] = {
-        "graders": GRADERS,
-        "own": own,
-        "boxes": boxes_of(draft),
-        "trial": _errand(request, visitor, trial),
-    }
-    return _page(request, visitor, "create_grader.html", "grader", draft, **view)
+    return _grader_page(request, visitor, _draft(request), _errand(request, visitor, trial))
 
 
 @router.post("/create/try")
@@ -103,6 +94,8 @@ def choose_settings(request: Request, visitor: Seen) -> Response:
         changes = {name: value for name, value in request.query_params.items() if name != "from"}
         return RedirectResponse(draft.changed(changes).href("settings"), 303, HEADERS)
     draft = _draft(request)
+    if draft.kind == "rft" and not draft.evaluators:
+        return _grader_page(request, visitor, draft, None, "Choose at least one grader.")
     return _settings_page(request, visitor, draft, None)
 
 
@@ -155,6 +148,16 @@ async def launch(request: Request, form: Form) -> Response:
         return links.of_job(jobs.create(form.owner, draft.new_job(typed, display_name=title, **names)))
 
     return RedirectResponse(await asyncio.to_thread(make), 303, HEADERS)
+
+
+def _grader_page(
+    request: Request, visitor: Visitor, draft: Draft, trial: dict[str, Any] | None, problem: str = ""
+) -> Response:
+    evaluators: Evaluators = request.app.state.evaluators
+    own = evaluators.page(visitor.owner, states=("ACTIVE",), limit=200)[0]
+    view: dict[str, Any] = {"graders": GRADERS, "own": own, "boxes": boxes_of(draft), "trial": trial}
+    status = 400 if problem else 200
+    return _page(request, visitor, "create_grader.html", "grader", draft, status, **view, problem=problem)
 
 
 def _settings_page(request: Request, visitor: Seen, draft: Draft, refused: UserError | None) -> Response:

@@ -92,7 +92,8 @@ def preview_of(request: Request, dataset: Dataset, kind: str, model: str) -> Pre
         file = _datasets(request).file(dataset.owner, dataset.id)
         return Previewed(list(islice(preview(file, kind, renderers.of(model), PREVIEW_ROWS), 2 * PREVIEW_ROWS)), "")
     except UserError as e:
-        return Previewed([], str(e))
+        # The place is a file of the server's own.
+        return Previewed([], f"{e.problem}. {e.mend}")
 
 
 def model_names(request: Request) -> list[str]:

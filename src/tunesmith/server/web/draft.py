@@ -112,6 +112,9 @@ def draft_of_job(job: Job) -> Draft:
 
 
 def _text(value: Any) -> str:
+    """A setting as one would type it, to its last digit."""
+    if isinstance(value, list):
+        return ",".join(map(_text, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -30,23 +30,39 @@ MOST = 200
 SHOWN = 10
 """Answers on a page."""
 ADDRESS = "/evaluations/{name}"
+LIVE = ("head", "score", "answers")
+"""Parts of the page of one that the stream replaces."""
 FIELDS = ("model", "eval_samples", "temperature", "max_tokens", "output_dataset")
 """Of the form, those that may stay empty."""
 
 
 @router.get("/evaluations")
 def list_evaluations(request: Request, visitor: Seen) -> Response:
+    return page(request, "evaluations.html", visitor, **_list(_jobs(request), visitor.owner))
+
+
+@router.get("/live/evaluations")
+async def live_list(request: Request, visitor: Seen) -> Response:
+    """The rows of the list, whenever one of them changes."""
     jobs = _jobs(request)
-    found, total = jobs.page(visitor.owner, limit=MOST)
-    return page(request, "evaluations.html", visitor, rows=[_row(jobs, job) for job in found], total=total)
+
+    def key() -> Hashable:
+        found, total = jobs.page(visitor.owner, limit=MOST)
+        return total, *((job.id, job.updated_at, _stamp(jobs, job)) for job in found)
+
+    def look() -> dict[str, str]:
+        return {"rows": fragment("evaluations_rows.html", **_list(jobs, visitor.owner))}
+
+    return stream(request, key, look)
 
 
 @router.get("/evaluations/new")
 def new_evaluation(
-    request: Request, visitor: Seen, model: str = "", evaluator: str = "", dataset: str = ""
+    request: Request, visitor: Seen, model: str | None = None, evaluator: str = "", dataset: str = ""
 ) -> Response:
-    """The form; what the address names is chosen already."""
-    return _form(request, visitor, {"model": model, "evaluator": evaluator, "dataset": dataset})
+    """The form; what the address names is chosen already, else the newest tuned model."""
+    chosen = {} if model is None else {"model": model}
+    return _form(request, visitor, chosen | {"evaluator": evaluator, "dataset": dataset})
 
 
 @router.post("/evaluations")
@@ -64,31 +80,22 @@ async def create(request: Request, visitor: Seen, form: Form) -> Response:
 def evaluation_page(request: Request, visitor: Seen, name: str, order: str = "worst", at: int = 0) -> Response:
     jobs = _jobs(request)
     job = jobs.find(visitor.owner, EVALUATION, name)
-    order, at = order if order in evaluation_answers.ORDERS else "worst", max(0, at)
-    found, total = evaluation_answers.answers(jobs.run(job.owner, job.id), order, SHOWN, at)
-    view: dict[str, Any] = {
-        "answers": found,
-        "total": total,
-        "order": order,
-        "orders": evaluation_answers.ORDERS,
-        "from_answer": at,
-    }
-    return page(request, "evaluation.html", visitor, **_view(jobs, job), **view, shown=SHOWN)
+    return page(request, "evaluation.html", visitor, **_view(jobs, job), **_answers(jobs, job, order, at))
 
 
 @router.get(ADDRESS + "/live")
-async def live_evaluation(request: Request, visitor: Seen, name: str) -> Response:
-    """State, progress and score whenever they change."""
+async def live_evaluation(request: Request, visitor: Seen, name: str, order: str = "worst", at: int = 0) -> Response:
+    """State, progress, score and answers whenever they change."""
     jobs = _jobs(request)
 
     def look() -> dict[str, str]:
-        view = _view(jobs, jobs.find(visitor.owner, EVALUATION, name))
-        return {part: fragment(f"evaluation_{part}.html", visitor=visitor, **view) for part in ("head", "score")}
+        job = jobs.find(visitor.owner, EVALUATION, name)
+        view = _view(jobs, job) | _answers(jobs, job, order, at)
+        return {part: fragment(f"evaluation_{part}.html", visitor=visitor, **view) for part in LIVE}
 
     def key() -> Hashable:
         job = jobs.find(visitor.owner, EVALUATION, name)
-        run = jobs.folders.run(job.id).path
-        return job.updated_at, stamp(run / "metrics.jsonl", run / "state.json", run / "card.json")
+        return job.updated_at, _stamp(jobs, job)
 
     await asyncio.to_thread(key)
     return stream(request, key, look)
@@ -127,6 +134,17 @@ def _form(request: Request, visitor: Seen, given: dict[str, str], refused: UserE
     return page(request, "evaluations_new.html", visitor, 200 if refused is None else 400, **view, refused=refused)
 
 
+def _list(jobs: Jobs, owner: str) -> dict[str, Any]:
+    found, total = jobs.page(owner, limit=MOST)
+    return {"rows": [_row(jobs, job) for job in found], "total": total}
+
+
+def _stamp(jobs: Jobs, job: Job) -> tuple[int, ...]:
+    """When the files that its pages show were changed last."""
+    run = jobs.folders.run(job.id).path
+    return stamp(run / "metrics.jsonl", run / "state.json", run / "card.json")
+
+
 def _row(jobs: Jobs, job: Job) -> dict[str, Any]:
     """What a list says of an evaluation."""
     card = jobs.folders.run(job.id).card()
@@ -139,6 +157,14 @@ def _view(jobs: Jobs, job: Job) -> dict[str, Any]:
     actions = [(verb, name) for verb, to, name in ACTIONS if verb != "pause" and not {*to}.isdisjoint(MOVES[job.state])]
     score = evaluation_answers.score(jobs.folders.run(job.id))
     return _row(jobs, job) | {"score": score, "actions": actions, "settled": job.state in ENDED}
+
+
+def _answers(jobs: Jobs, job: Job, order: str, at: int) -> dict[str, Any]:
+    """Some of what was graded so far."""
+    order, at = order if order in evaluation_answers.ORDERS else "worst", max(0, at)
+    found, total = evaluation_answers.answers(jobs.run(job.owner, job.id), order, SHOWN, at)
+    there: dict[str, Any] = {"answers": found, "total": total, "order": order, "from_answer": at}
+    return there | {"orders": evaluation_answers.ORDERS, "shown": SHOWN}
 
 
 def _jobs(request: Request) -> Jobs:

@@ -23,7 +23,7 @@ from tunesmith.services.jobs.jobs import Jobs
 
 router = new_router()
 ADDRESS = "/fine-tuning/{slug}/{name}"
-LIVE = ("head", "tiles", "findings", "charts", "events")
+LIVE = ("head", "tiles", "findings", "charts", "events", "card")
 """Parts of the page that the stream replaces."""
 
 
@@ -43,7 +43,7 @@ def job_page(
         smooth=smooth,
         settings=settings_of(job.kind, asked_settings(job)),
         family=family_of(request.app.state.jobs, job),
-        card=headline(found) if (found := request.app.state.jobs.run(job.owner, job.id).card()) else "",
+        card=_card(request, job),
         commands=as_command(job, str(request.base_url).rstrip("/")),
         links=links_of(job),
     )
@@ -59,13 +59,16 @@ async def live_job(
         job = _job(request, visitor, slug, name)
         view = _view(request, job, level)
         found = {"job": job, "view": view, "visitor": visitor, "charts": _charts(request, job), "smooth": smooth}
+        found |= {"card": _card(request, job)}
         parts = {part: fragment(f"job_{part}.html", **found) for part in LIVE}
         return parts | {"step": str(view.row.progress.step) + ("." if view.row.settled else "")}
 
     def key() -> Hashable:
         job, jobs = _job(request, visitor, slug, name), request.app.state.jobs
         run = jobs.folders.run(job.id).path
-        return job.updated_at, stamp(run / "metrics.jsonl", run / "state.json", run / "findings.json", run / "log.txt")
+        return job.updated_at, stamp(
+            run / "metrics.jsonl", run / "state.json", run / "findings.json", run / "log.txt", run / "card.json"
+        )
 
     await asyncio.to_thread(key)
     return stream(request, key, look)
@@ -116,6 +119,13 @@ def _charts(request: Request, job: Job, smooth: bool = False) -> list[charts.Cha
     jobs: Jobs = request.app.state.jobs
     curves: Curves = request.app.state.curves
     return charts.charts_of(curves, jobs.run(job.owner, job.id), smooth)
+
+
+def _card(request: Request, job: Job) -> str:
+    """Its card in a sentence; empty before there is one."""
+    jobs: Jobs = request.app.state.jobs
+    found = jobs.run(job.owner, job.id).card()
+    return headline(found) if found else ""
 
 
 def _job(request: Request, visitor: Seen, slug: str, name: str) -> Job:

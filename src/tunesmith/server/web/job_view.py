@@ -108,10 +108,9 @@ def _tiles(job: Job, row: JobRow, curves: Curves, jobs: Jobs) -> list[Tile]:
     last = curves.last(run)
     kind = JOB_KINDS[job.kind]
     held = curves.of(run, [kind.held_out.metric]).get(kind.held_out.metric)
-    before_after = f"{words.number(held.values[0])} → {words.number(held.values[-1])}" if held else "—"
     steps = f"{row.progress.step}" + (f" of {row.progress.num_steps}" if row.progress.num_steps else "")
     tiles = [
-        Tile(f"Held-out {kind.held_out.name}", before_after, "before → now" if held else "not measured yet"),
+        Tile(f"Held-out {kind.held_out.name}", *_before_and_now(held.values if held else ())),
         Tile(f"Training {row.metric}", row.value, "newest step"),
         Tile("Steps", steps, row.left if row.left != "—" else ""),
     ]
@@ -124,6 +123,15 @@ def _tiles(job: Job, row: JobRow, curves: Curves, jobs: Jobs) -> list[Tile]:
         ]
     cost = row.cost
     return [*tiles, Tile("Cost so far", words.duration(cost.seconds), f"{words.count(cost.tokens)} tokens")]
+
+
+def _before_and_now(held_out: Sequence[float]) -> tuple[str, str]:
+    """(values, what they are) of what was measured on held-out rows so far."""
+    if not held_out:
+        return "—", "not measured yet"
+    if len(held_out) == 1:
+        return words.number(held_out[0]), "before training"
+    return f"{words.number(held_out[0])} → {words.number(held_out[-1])}", "before → now"
 
 
 def settings_of(kind: str, spec: dict[str, Any]) -> list[Setting]:

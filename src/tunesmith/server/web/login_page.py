@@ -9,7 +9,7 @@ from tunesmith.core.errors import UserError
 from tunesmith.server.auth import key_of_text
 from tunesmith.server.web.forms import Form, read_pairs
 from tunesmith.server.web.pages import HEADERS, new_router, page
-from tunesmith.server.web.visitor import COOKIE, PREFIX, check_host, check_origin, cookie
+from tunesmith.server.web.visitor import COOKIE, PREFIX, check_host, check_origin, cookie, is_ours
 from tunesmith.services.keys import Keys
 from tunesmith.services.logins import Logins
 
@@ -55,7 +55,7 @@ def _in(request: Request, session: str, back: str) -> Response:
 
 def _safe(back: str) -> str:
     """Only our own pages are gone back to."""
-    return back if back.startswith(f"{PREFIX}/") and "\\" not in back and back.isprintable() else HOME
+    return back if is_ours(back) else HOME
 
 
 def _secure(request: Request) -> bool:

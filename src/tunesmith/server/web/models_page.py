@@ -40,9 +40,9 @@ async def delete_model(request: Request, form: Form) -> Response:
 @router.get("/chat")
 def chat_page(request: Request, visitor: Seen, model: str = "") -> Response:
     deployments: Deployments = request.app.state.deployments
-    tuned = [m.name for m in _tuned(request).page(visitor.owner, limit=MOST)[0]]
-    deployed = [links.served_as(visitor.owner, d.id) for d in deployments.page(visitor.owner, limit=MOST)[0]]
-    groups = [("Tuned", tuned), ("Deployments", deployed), ("Base", model_names(request))]
+    tuned = [(m.name, m.name) for m in _tuned(request).page(visitor.owner, limit=MOST)[0]]
+    deployed = [(links.served_as(visitor.owner, d.id), d.id) for d in deployments.page(visitor.owner, limit=MOST)[0]]
+    groups = [("Tuned", tuned), ("Deployments", deployed), ("Base", [(name, name) for name in model_names(request)])]
     return page(request, "chat.html", visitor, model=model, groups=groups)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,11 +14,11 @@ from starlette.exceptions import HTTPException
 
 from tunesmith.core.errors import UserError
 from tunesmith.server.dialects.refusals import Refusal, refusal_of
-from tunesmith.server.errors import explain
+from tunesmith.server.errors import AWAY, circumstances, explain
 from tunesmith.server.routing import Router
 from tunesmith.server.web import assets, words
 from tunesmith.server.web.row_examples import ROW_EXAMPLES
-from tunesmith.server.web.visitor import PREFIX, LoginNeeded, Visitor, known_visitor
+from tunesmith.server.web.visitor import PREFIX, LoginNeeded, Visitor, is_ours, known_visitor
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -86,6 +87,9 @@ class Route(APIRoute):
                 return _refused(request, refusal_of(e))
             except RequestValidationError as e:
                 return _refused(request, refusal_of(explain(e, "request")))
+            except (*AWAY, OSError) as e:
+                # Who is looking may be what the database cannot say.
+                return _told(request, None, refusal_of(circumstances(e)))
 
         return answered
 
@@ -95,4 +99,19 @@ def new_router() -> Router:
 
 
 def _refused(request: Request, refused: Refusal) -> Response:
-    return page(request, "refused.html", known_visitor(request), refused.status, refused=refused)
+    return _told(request, known_visitor(request), refused)
+
+
+def _told(request: Request, visitor: Visitor | None, refused: Refusal) -> Response:
+    return page(request, "refused.html", visitor, refused.status, refused=refused, back=_page_before(request))
+
+
+def _page_before(request: Request) -> str:
+    """The page of ours that led here; empty where none did."""
+    try:
+        before = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return ""
+    address = before.path + (f"?{before.query}" if before.query else "")
+    ours = before.netloc == request.headers.get("host") and is_ours(address)
+    return address if ours and before.path != request.url.path else ""

@@ -17,6 +17,7 @@ from tunesmith.server.web.visitor import Seen
 from tunesmith.services import rollout_browser
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
+from tunesmith.services.preview import for_grader
 from tunesmith.services.registry import EMBEDDED
 from tunesmith.services.renderers import Renderers
 from tunesmith.services.rollout_browser import ORDERS, Token
@@ -95,6 +96,7 @@ def group(request: Request, visitor: Seen, slug: str, name: str, step: int, prom
         sets=SETS,
         prompt_id=prompt,
         prompt=text,
+        graded=for_grader(attempts[0]["row"]),
         attempts=attempts,
     )
 

@@ -99,7 +99,7 @@ def _field(name: str, info: FieldInfo, draft: Draft, refused: UserError | None) 
         bounds=_bounds(name, info),
         meaning=info.description or "",
         choices=_choices(info.annotation),
-        problem=f"{refused.problem}. {refused.mend}" if refused is not None and refused.where == name else "",
+        problem=words.told(refused, with_place=False) if refused is not None and refused.where == name else "",
     )
 
 
@@ -115,7 +115,7 @@ def _bounds(name: str, info: FieldInfo) -> str:
         return MANAGED[name].describe()
     signs = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"), ("multiple_of", "a multiple of"))
     found = [
-        f"{sign} {words.typed(value)}"
+        f"{sign}\N{NO-BREAK SPACE}{words.typed(value)}"
         for key, sign in signs
         for m in info.metadata
         if (value := getattr(m, key, None)) is not None

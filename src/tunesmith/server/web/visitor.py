@@ -101,6 +101,11 @@ def check_token(visitor: Visitor, token: str) -> None:
         raise refusal(403, UserError("csrf", "the form is not of this session", "Reload the page and try again"))
 
 
+def is_ours(address: str) -> bool:
+    """Whether an address without a host is one of our pages."""
+    return address.startswith(f"{PREFIX}/") and "\\" not in address and address.isprintable()
+
+
 def cookie(session: str, secure: bool) -> dict[str, str]:
     """The header that makes a browser keep a session; an empty one makes it forget."""
     age = int(SESSION_GOOD_FOR.total_seconds()) if session else 0

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from tunesmith.core.errors import UserError
 from tunesmith.services.chart import duration as duration
 from tunesmith.services.chart import number as number
 from tunesmith.services.chart import show_value
@@ -79,6 +80,13 @@ def typed(value: Any) -> str:
     return str(value)
 
 
+def told(refused: UserError, with_place: bool = True) -> str:
+    """A refusal; a mend that is the help of a command is left out, because pages say themselves what is allowed."""
+    place = f"{refused.where}: " if with_place else ""
+    mend = "" if refused.mend.startswith("See: tunesmith") else f" {refused.mend}"
+    return f"{place}{refused.problem}.{mend}"
+
+
 def squeeze(text: str, most: int) -> str:
     """One line of a text, its end where it is long: that is where prompts differ."""
     line = " ".join(text.split())
@@ -114,6 +122,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "shorten": shorten,
     "with_code": with_code,
     "type_name": type_name,
+    "told": told,
     "tone": lambda state: TONES.get(state, "wait"),
     "kind_name": lambda kind: KIND_NAMES[kind],
     "state_name": lambda state: state.replace("_", " "),

@@ -15,7 +15,8 @@ from tunesmith.server.web.pages import HEADERS, new_router, page
 from tunesmith.server.web.visitor import PREFIX, Seen, Visitor
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.entry_points import entry_point_of
-from tunesmith.services.evaluators import Evaluator, Evaluators
+from tunesmith.services.evaluator_rows import Evaluator
+from tunesmith.services.evaluators import Evaluators
 
 router = new_router()
 FILE = "grader.py"

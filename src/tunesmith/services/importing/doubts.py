@@ -8,6 +8,7 @@ from tunesmith.core.errors import UserError
 from tunesmith.health.learning_rate import learning_rate_rule
 from tunesmith.models.config import read_config
 from tunesmith.services.importing.entry import Entry, Flat
+from tunesmith.services.names import base_model
 
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"}
 LARGE_BATCH = 32
@@ -17,6 +18,7 @@ FAR = 3.0
 
 def doubts_of(flat: Flat, settings: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator[str]:
     yield from _stated_twice(entries)
+    yield from _not_here(settings)
     yield from _learning_rate(settings)
     rank, alpha = settings.get("lora_rank", 8), settings.get("lora_alpha", 32)
     if rank and alpha != 32 and alpha in (rank, 2 * rank):
@@ -38,6 +40,14 @@ def _stated_twice(entries: Sequence[Entry]) -> Iterator[str]:
                 yield f"{name} is stated twice: {before} says {other}, {entry.key} says {value}; the last one counts"
             if not entry.default:
                 said[name] = (entry.key, value)
+
+
+def _not_here(settings: Mapping[str, Any]) -> Iterator[str]:
+    """A base model by a name that only a hub or somebody's server knows."""
+    try:
+        base_model(str(settings.get("base_model", "embedded")))
+    except UserError as e:
+        yield f"base_model {e.where}: {e.problem}; give --base-model, the folder of an open model"
 
 
 def _learning_rate(settings: Mapping[str, Any]) -> Iterator[str]:

@@ -8,12 +8,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
-from tunesmith.core.errors import UserError, unknown
+from tunesmith.core.errors import NotFound, UserError, unknown
+from tunesmith.data.split import held_out_of
 from tunesmith.services.importing import cookbook, fireworks, grpo_yaml, openai, trl
 from tunesmith.services.importing.doubts import doubts_of
 from tunesmith.services.importing.entry import Entry, Flat, Outcome, Rule
 from tunesmith.spec import AnySpec, build_spec, read_spec
 from tunesmith.spec.bounds import Limits
+from tunesmith.spec.load import KINDS
 
 SOURCES = {
     "openai": openai,
@@ -62,6 +64,8 @@ def import_file(path: Path, own: Mapping[str, Any], source: str | None = None, k
     kind = kind or reader.kind_of(flat)
     if kind is None:
         raise UserError(str(path), "may be of an SFT, DPO or RFT run", "Say which: --kind sft, dpo or rft")
+    if kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
     entries = list(_entries(flat, reader.rules(kind), reader.defaults(kind)))
     settings: dict[str, Any] = {"kind": kind}
     for entry in entries:
@@ -77,7 +81,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise UserError(str(path), "no such file", "Give a configuration as .yaml, .toml or .json") from None
+        raise NotFound(str(path), "no such file", "Give a configuration as .yaml, .toml or .json") from None
     except ValueError as e:
         raise UserError(str(path), f"is no JSON: {e}", "Mend the file's syntax") from None
     if not isinstance(found, dict):
@@ -139,7 +143,9 @@ def _limits(settings: Mapping[str, Any], kind: str) -> str:
 
 
 def steps_of(spec: AnySpec, rows: int) -> dict[str, int]:
-    """What a run of so many rows comes to: steps = ceil(rows / batch) x epochs."""
-    steps = spec.num_steps(rows)
+    """What a run of so many rows comes to: steps = ceil(rows to train on / batch) x epochs."""
+    held = held_out_of(rows) if spec.eval_auto_carveout and not spec.evaluation_dataset else 0
+    steps = spec.num_steps(rows - held)
     evaluations = 2 + (max(0, math.ceil(steps / spec.eval_every) - 1) if spec.eval_every else 0)
-    return {"rows": rows, "steps": steps, "evaluations": evaluations, "checkpoints": math.ceil(steps / spec.save_every)}
+    counts = {"rows": rows - held, "held_out": held, "steps": steps, "evaluations": evaluations}
+    return counts | {"checkpoints": math.ceil(steps / spec.save_every)}

@@ -65,7 +65,7 @@ def _rate(kind: str) -> Rule:
     return translate(
         "learning_rate",
         f"times {default:g}, the default of {kind} here; theirs is not published",
-        lambda m: m * default,
+        lambda m: float(f"{m * default:.9g}"),
     )
 
 

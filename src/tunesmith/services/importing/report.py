@@ -8,6 +8,7 @@ import yaml
 from tunesmith.core.errors import UserError
 from tunesmith.services.importing.entry import Entry
 from tunesmith.services.importing.importer import Imported
+from tunesmith.spec.load import KINDS
 
 HEADINGS = {
     "kept": "Kept",
@@ -21,7 +22,8 @@ LONGEST = 40
 
 def as_text(found: Imported) -> str:
     """Every key, by what became of it; then what does not add up."""
-    lines = [f"{found.source} configuration of an {found.kind} job: {len(found.entries)} keys"]
+    article = "a" if found.kind == "dpo" else "an"
+    lines = [f"{found.source} configuration of {article} {found.kind} job: {len(found.entries)} keys"]
     for verdict, heading in HEADINGS.items():
         entries = [entry for entry in found.entries if entry.outcome.verdict == verdict]
         if entries:
@@ -58,13 +60,21 @@ def as_dict(found: Imported) -> dict[str, Any]:
     }
 
 
-def missing(found: Imported) -> str:
-    """What a job still needs, in the words of its refusal; empty where it is a whole spec."""
+def check_whole(found: Imported, file: str) -> None:
+    """
+    Raises:
+        UserError: what a job still needs, or what its settings are refused for.
+    """
+    required = [name for name, field in KINDS[found.kind].model_fields.items() if field.is_required()]
+    if absent := [name for name in required if name not in found.settings]:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in absent)
+        raise UserError(
+            file, f"is not a whole job yet: no {' and no '.join(absent)}", f"Give {flags}, and import again"
+        )
     try:
         found.spec()
     except UserError as e:
-        return str(e)
-    return ""
+        raise UserError(file, f"is no job here: {e.where}: {e.problem}", "Mend it there, and import again") from None
 
 
 def _line(entry: Entry) -> str:

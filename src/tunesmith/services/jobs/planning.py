@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tunesmith.data.split import FEWEST
+from tunesmith.data.split import held_out_of
 from tunesmith.services.jobs.job import NewJob
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.spec import AnySpec
@@ -10,9 +10,7 @@ from tunesmith.spec import AnySpec
 
 def split_of(spec: AnySpec, rows: int) -> tuple[int, int]:
     """(rows to train on, rows held out of them); rows that are alike may move a few more to the first."""
-    if spec.evaluation_dataset or not spec.eval_auto_carveout or rows < FEWEST:
-        return rows, 0
-    held = min(200, max(1, rows // 10))
+    held = held_out_of(rows) if spec.eval_auto_carveout and not spec.evaluation_dataset else 0
     return rows - held, held
 
 

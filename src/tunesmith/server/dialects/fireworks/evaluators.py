@@ -12,7 +12,8 @@ from tunesmith.server.dialects.fireworks.envelope import new_router
 from tunesmith.server.dialects.fireworks.managed.lists import Listing, all_pages
 from tunesmith.server.files import link
 from tunesmith.server.signed import upload_link
-from tunesmith.services.evaluators import Evaluator, Evaluators, check_filename
+from tunesmith.services.evaluator_rows import Evaluator, check_filename
+from tunesmith.services.evaluators import Evaluators
 
 router = new_router()
 KIND = "evaluators"

@@ -13,7 +13,8 @@ from tunesmith.server.dialects.tunesmith.envelope import new_router
 from tunesmith.server.dialects.tunesmith.incoming import Digest, file_body, receive, sha256_of
 from tunesmith.server.dialects.tunesmith.jobs import Limit, Offset
 from tunesmith.server.files import StoredFile
-from tunesmith.services.evaluators import Evaluator, Evaluators, check_filename
+from tunesmith.services.evaluator_rows import Evaluator, check_filename
+from tunesmith.services.evaluators import Evaluators
 
 router = new_router("evaluators")
 

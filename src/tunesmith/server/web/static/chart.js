@@ -105,6 +105,7 @@ function draw() {
     const there = plots.get(id);
     if (there?.root.isConnected && there.series.length === columns.length) {
       there.setData(columns);
+      if (there.cursor.idx == null) newest(there);
       continue;
     }
     there?.destroy();

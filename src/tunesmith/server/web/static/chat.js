@@ -51,7 +51,7 @@ async function ask(fields) {
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (going) return going.abort();
+  if (going) return;
   const fields = new FormData(form), text = fields.get("say").trim(), button = form.querySelector(".say button");
   if (!text) return;
   form.querySelector("[data-hint]")?.remove();
@@ -67,6 +67,12 @@ form.addEventListener("submit", async (event) => {
   }
   going = null;
   button.textContent = "Send";
+});
+
+form.querySelector(".say button").addEventListener("click", (event) => {
+  if (!going) return;
+  event.preventDefault();
+  going.abort();
 });
 
 form.elements.say.addEventListener("keydown", (event) => {
