@@ -87,7 +87,8 @@ def load_lines(server: Served, minutes: float) -> list[Line]:
     what = f"{CLIENTS} clients for {minutes:g} minutes while a job trains"
     rate = f"{found['requests'] / (60 * minutes):,.0f} requests/s"
     slowest = ", ".join(f"{name} {ms} ms" for name, ms in found["slowest"].items())
-    spread = f"p50 {found['p50_ms']:.0f} ms, most {found['most_ms']:.0f} ms"
+    minutes_ms = ", ".join(map(str, found["p99_by_minute_ms"]))
+    spread = f"p50 {found['p50_ms']:.0f} ms, most {found['most_ms']:.0f} ms; by minute {minutes_ms} ms"
     lasted = trained > 0 and state == "running"
     return [
         Line(

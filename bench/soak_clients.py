@@ -30,7 +30,9 @@ PAUSE_S = (0.5, 1.5)
 class Seen:
     """What the clients were answered."""
 
+    began: float = field(default_factory=time.perf_counter)
     seconds: list[float] = field(default_factory=list)
+    by_minute: dict[int, list[float]] = field(default_factory=dict)
     by_what: dict[str, list[float]] = field(default_factory=dict)
     statuses: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -39,6 +41,7 @@ class Seen:
         took = time.perf_counter() - began
         self.seconds.append(took)
         self.by_what.setdefault(what, []).append(took)
+        self.by_minute.setdefault(int((began - self.began) / 60), []).append(took)
         self.statuses[f"{answer.status_code // 100}xx"] += 1
         if answer.status_code >= 500 or answer.status_code == 429:
             self.wrong.append(f"{what}: {answer.status_code} {answer.text[:200]}")
@@ -110,6 +113,7 @@ async def control(seconds: float, clients: int, job: str) -> dict[str, Any]:
         "requests": len(seen.seconds),
         "p50_ms": 1000 * median(seen.seconds),
         "p99_ms": 1000 * _share(seen.seconds, 0.99),
+        "p99_by_minute_ms": [round(1000 * _share(seen.by_minute[at], 0.99)) for at in sorted(seen.by_minute)],
         "most_ms": 1000 * max(seen.seconds),
         "statuses": seen.statuses,
         "num_wrong": len(seen.wrong),

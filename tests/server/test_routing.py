@@ -1,8 +1,10 @@
+import threading
+
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.testclient import TestClient
 
-from tunesmith.server.routing import Router
+from tunesmith.server.routing import Router, reads_rows
 
 
 def named(*paths: str) -> Router:
@@ -48,3 +50,23 @@ def test_methods_prefixes_and_escapes_are_what_they_were():
     assert client.post("/v1/models").status_code == 405
     assert client.get("/v1/%6dodels").json() == "/models"
     assert client.get("/models").status_code == 404
+
+
+def test_rows_are_read_where_they_are_asked_for_unless_the_database_may_keep_one_waiting():
+    class Store:
+        is_file = True
+
+    @reads_rows
+    def where(request: Request, name: str) -> dict[str, str]:
+        """Of a thread."""
+        return {name: threading.current_thread().name}
+
+    router, app = Router(), FastAPI()
+    router.add_api_route("/threads/{name}", where)
+    app.include_router(router)
+    app.state.store = Store()
+    client = TestClient(app)
+    loop = client.get("/threads/a").json()["a"]
+    app.state.store.is_file = False
+    assert client.get("/threads/a").json()["a"] != loop
+    assert where.__doc__ == "Of a thread.", "it is described as it was"

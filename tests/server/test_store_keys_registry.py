@@ -3,13 +3,16 @@
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.services.keys import KNOWN_S, Keys
@@ -20,6 +23,7 @@ from tunesmith.services.store import Store, file_url, open_store
 WRITES = 40
 WRITER = """
 import sys
+import threading
 from tunesmith.services.keys import Keys
 from tunesmith.services.store import open_store
 keys = Keys(open_store(sys.argv[1]))
@@ -211,3 +215,41 @@ def test_a_shard_that_is_missing(registry: Registry, folder: Path, index: str, s
     (folder / "model.safetensors.index.json").write_text(index)
     with pytest.raises(UserError, match=says):
         registry.add("a/b", folder)
+
+
+def test_every_end_of_a_transaction_lets_the_next_begin(tmp_path: Path) -> None:
+    store, other = open_store(file_url(tmp_path), busy_ms=2_000), sqlite3.connect(tmp_path / "tunesmith.db")
+    keys = Keys(store)
+    store.started()
+    with pytest.raises(ZeroDivisionError), store.begin() as session:
+        raise session.scalar(text("SELECT 1")) and ZeroDivisionError
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OperationalError), store.begin_at_once() as session:
+        session.execute(text("SELECT 1"))
+    with pytest.raises(OperationalError):
+        keys.create("me")  # another process writes
+    other.rollback()
+    began = time.monotonic()
+    for _ in range(3):
+        keys.create("me")
+    assert time.monotonic() - began < 1.0, "nobody waited for a turn that nobody had"
+
+
+def test_writers_of_one_process_take_turns(store: Store) -> None:
+    """By pauses that double, as SQLite waits, the last of these would wait for a second."""
+    keys, took = Keys(store), []
+    store.started()
+
+    def write() -> None:
+        for _ in range(10):
+            began = time.perf_counter()
+            keys.create("me")
+            took.append(time.perf_counter() - began)
+
+    threads = [threading.Thread(target=write) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(keys.list()) == len(took) == 120
+    assert max(took) < 0.5 * sum(took) / 12, "the slowest write took less than half of a writer's ten"

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ POOL = {"pool_size": 10, "max_overflow": 60, "pool_timeout": 5.0}
 FILE_NAME = "tunesmith.db"
 _READS, _ASKS = "tunesmith_reads", "tunesmith_asks"
 _STARTS, _AT_ONCE = "tunesmith_starts", "tunesmith_at_once"
+_TURN = "tunesmith_turn"
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 
 Columns = TypeVarTuple("Columns")
@@ -73,6 +75,11 @@ class Store:
     def found(self, kind: type[Kept], statement: Select[*tuple[Any, ...]], **values: Any) -> Sequence[Kept]:
         """Whole rows, read like columns: what is changed of them is not written."""
         return [kind(**row._mapping) for row in self.rows(statement, **values)]
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the database is a file of this machine, whose readers wait for nobody."""
+        return self._engine.dialect.name == "sqlite"
 
     def started(self) -> None:
         """From now on somebody waits for answers: no transaction may wait as long as those of a start."""
@@ -139,7 +146,10 @@ def open_engine(url: str, busy_ms: int = BUSY_MS) -> Engine:
         raise UserError(shown, f"the driver {e.name!r} is not installed", "pip install 'tunesmith[postgres]'") from None
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _Beginning(busy_ms))
+        transactions = _Transactions(busy_ms)
+        event.listen(engine, "begin", transactions.begin)
+        event.listen(engine, "commit", transactions.end)
+        event.listen(engine, "rollback", transactions.end)
     return engine
 
 
@@ -179,7 +189,7 @@ def _forms() -> str:
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     """Readers beside a writer, commits that outlive a power cut, references that are checked, waiting for others."""
-    # The driver's own habit is to begin late and for reading only; see _Beginning.
+    # The driver's own habit is to begin late and for reading only; see _Transactions.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
@@ -187,19 +197,20 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-class _Beginning:
-    """Begins SQLite's transactions.
+class _Transactions:
+    """Begins SQLite's transactions, and lets those of this process that write take turns.
 
     One that may write asks for that right at once: one that reads first and writes later fails instead of waiting its
-    turn.
+    turn. SQLite itself lets writers look again after longer and longer pauses, so that late ones overtake early ones.
     """
 
     def __init__(self, busy_ms: int) -> None:
         self._busy_ms = busy_ms
         self._refused_at = -math.inf
         """When an event loop had waited in vain."""
+        self._turn = threading.Lock()
 
-    def __call__(self, connection: Connection) -> None:
+    def begin(self, connection: Connection) -> None:
         options = connection.get_execution_options()
         if options.get(_ASKS):
             # One statement is a transaction; each of three would let other threads in, and wait for its turn again.
@@ -211,13 +222,23 @@ class _Beginning:
         patience = BUSY_LOOP_MS if in_loop else PATIENT_MS if options.get(_STARTS) else self._busy_ms
         if options.get(_AT_ONCE) or (in_loop and time.monotonic() - self._refused_at < 1):
             patience = 0
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={patience}")
+        began = time.monotonic()
+        # Whoever does not get its turn in time asks SQLite all the same: it alone knows who writes.
+        connection.info[_TURN] = self._turn.acquire(timeout=patience / 1000)
+        left = max(0, patience - int(1000 * (time.monotonic() - began)))
         try:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={left}")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         except OperationalError:
+            self.end(connection)
             if in_loop and not options.get(_AT_ONCE):
                 self._refused_at = time.monotonic()
             raise
+
+    def end(self, connection: Connection) -> None:
+        """What was written is being committed or undone: the next waits for that alone."""
+        if connection.info.pop(_TURN, False):
+            self._turn.release()
 
 
 def _runs_a_loop() -> bool:

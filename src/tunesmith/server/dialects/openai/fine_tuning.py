@@ -16,6 +16,7 @@ from tunesmith.server.dialects.openai import job_objects, listing
 from tunesmith.server.dialects.openai.envelope import new_router
 from tunesmith.server.dialects.openai.fine_tuning_request import CreateJob
 from tunesmith.server.dialects.openai.job_objects import our_id
+from tunesmith.server.routing import reads_rows
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.repeats import RETRY_WINDOW
@@ -34,6 +35,7 @@ async def create(request: Request, owner: Owner) -> Mapping[str, Any]:
 
 
 @router.get(JOBS, response_model=None)
+@reads_rows
 def jobs(request: Request, owner: Owner, after: str | None = None, limit: listing.Limit = 20) -> Mapping[str, Any]:
     """The newest first, those of other wires too; ``metadata[key]=value`` leaves out the others."""
     wanted = _metadata(request)
@@ -44,6 +46,7 @@ def jobs(request: Request, owner: Owner, after: str | None = None, limit: listin
 
 
 @router.get(JOBS + "/{job_id}", response_model=None)
+@reads_rows
 def job(request: Request, owner: Owner, job_id: str) -> Mapping[str, Any]:
     return _body(request, _jobs(request).get(owner, our_id(job_id)))
 

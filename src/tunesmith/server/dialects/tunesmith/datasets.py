@@ -13,6 +13,7 @@ from tunesmith.server.dialects.tunesmith.envelope import new_router
 from tunesmith.server.dialects.tunesmith.incoming import Digest, file_body, receive, sha256_of
 from tunesmith.server.dialects.tunesmith.jobs import Limit, Offset
 from tunesmith.server.files import StoredFile
+from tunesmith.server.routing import reads_rows
 from tunesmith.services.datasets import Dataset, Datasets
 from tunesmith.services.preview import preview
 from tunesmith.services.registry import EMBEDDED
@@ -47,6 +48,7 @@ async def put_dataset(
 
 
 @router.get("/datasets", response_model=answers.Page[answers.Dataset])
+@reads_rows
 def list_datasets(
     request: Request,
     owner: Owner,
@@ -60,6 +62,7 @@ def list_datasets(
 
 
 @router.get("/datasets/{dataset_id}", response_model=answers.Dataset)
+@reads_rows
 def get_dataset(request: Request, owner: Owner, dataset_id: str) -> Dataset:
     return datasets_of(request).get(owner, dataset_id)
 

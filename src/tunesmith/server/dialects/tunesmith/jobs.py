@@ -11,6 +11,7 @@ from tunesmith.server.body import read_json
 from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
 from tunesmith.server.dialects.tunesmith.given import NewJob, body_of
+from tunesmith.server.routing import reads_rows
 from tunesmith.server.web import links
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
@@ -41,6 +42,7 @@ async def create_job(request: Request, owner: Owner, idempotency_key: Key = None
 
 
 @router.get("/jobs", response_model=answers.Page[answers.JobSummary])
+@reads_rows
 def list_jobs(
     request: Request,
     owner: Owner,
@@ -67,6 +69,7 @@ def list_jobs(
 
 
 @router.get("/jobs/{job_id}", response_model=answers.Job)
+@reads_rows
 def get_job(request: Request, owner: Owner, job_id: str) -> Mapping[str, Any]:
     """A job with how far it is and its latest metrics."""
     return shown(request, jobs_of(request).get(owner, job_id))
