@@ -110,7 +110,7 @@ def evaluation(window: Browser, job: str) -> str:
     """Of what the job made, asked for on its page, and followed without a reload."""
     window.open(job)
     window.click("a", "Evaluate")
-    window.choose("[name=dataset]", "sums")
+    window.click("[name=dataset] option", "sums")
     for name, value in {"evaluator": "contains", "eval_samples": "2", "max_tokens": "24", "name": "after"}.items():
         window.fill(f"[name={name}]", value)
     window.click("button", "Evaluate")
@@ -287,7 +287,7 @@ def test_ten_thousand_steps_and_100_000_rollouts_are_there_at_once(
     window: Browser, server: RunningServer, job: str
 ) -> None:
     """The files of the finished job are replaced by very large ones; it is not run again."""
-    [run] = [path.parent for path in server.data_dir.glob("jobs/*/run/card.json")]
+    [run] = [path.parent for path in server.data_dir.glob("jobs/*/run/adapter")]
     with (run / "metrics.jsonl").open("w") as file:
         for step in range(10_000):
             metrics = {"step": step, "rollout/reward_mean": math.sin(step), "rollout/signal_share": 0.5}
