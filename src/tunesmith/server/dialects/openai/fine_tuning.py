@@ -35,7 +35,6 @@ async def create(request: Request, owner: Owner) -> Mapping[str, Any]:
 
 
 @router.get(JOBS, response_model=None)
-@reads_rows
 def jobs(request: Request, owner: Owner, after: str | None = None, limit: listing.Limit = 20) -> Mapping[str, Any]:
     """The newest first, those of other wires too; ``metadata[key]=value`` leaves out the others."""
     wanted = _metadata(request)

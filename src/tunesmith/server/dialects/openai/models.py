@@ -11,7 +11,6 @@ from tunesmith.core.errors import Denied, NotFound
 from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.openai.envelope import new_router
 from tunesmith.server.dialects.weights import find_weights
-from tunesmith.server.routing import reads_rows
 from tunesmith.services.registry import Registry
 from tunesmith.services.tuned_models import TunedModel, TunedModels
 
@@ -21,7 +20,6 @@ MOST_LISTED = 10_000
 
 
 @router.get("/models", response_model=None)
-@reads_rows
 def models(request: Request, owner: Owner) -> Mapping[str, Any]:
     """Base models, then tuned ones, the newest first."""
     own, _ = _tuned(request).page(owner, MOST_LISTED)
