@@ -187,8 +187,8 @@ def _finish(run: RunFolder, spec: AnySpec, engine: Engine, early_stop: str) -> N
     run.set_state("EARLY_STOPPED" if early_stop else "COMPLETED", reason=early_stop)
     write_report(run)
     card = build_card(run, chosen.step if chosen else None).as_dict(spec.kind)
-    run.write_page("card.md", as_markdown(run.path.name, card))
-    run.write_page("card.html", as_html(run.path.name, card))
+    run.write_page("card.md", as_markdown(run.name, card))
+    run.write_page("card.html", as_html(run.name, card))
     run.write_card(card)
 
 
