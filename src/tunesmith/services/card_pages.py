@@ -35,7 +35,10 @@ def lines(card: Mapping[str, Any]) -> list[Line]:
     chosen = card.get("result_step", card["steps"])
     rows: list[tuple[str, str | None]] = [
         ("result", f"weights of step {chosen}, the best on held-out rows" if chosen != card["steps"] else None),
-        ("state", f"{card['state']} after {_counted(card['steps'], 'step')}, {_counted(card['optimizer_updates'], 'update')}"),
+        (
+            "state",
+            f"{card['state']} after {_counted(card['steps'], 'step')}, {_counted(card['optimizer_updates'], 'update')}",
+        ),
         ("weight change", _with(card.get("weight_change_norm"), "L2 norm")),
         ("sampler gap", None if gap is None else f"{gap:.1e} nats at most" if gap else "0 nats: none at all"),
         ("cut off at the limit", _share(card.get("truncated_share"))),

@@ -113,7 +113,7 @@ async def _work(
             run.create(spec.model_dump(), spec.kind)
             stack.enter_context(run.exclusive())
         run.set_state("RUNNING", num_steps=recipe.num_steps, step=max(after, 0))
-        trackers.enter_context(reported(run, spec.report_to))
+        trackers.enter_context(reported(run, spec.report_to, watcher.warned))
         for note in notes:
             run.log(note, "warning" if note in warnings else "info")
         watcher.started(run, recipe.num_steps, notes)

@@ -1,6 +1,5 @@
 """What a job has made: rollouts, findings, the card, the report, and the files of its result."""
 
-import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
