@@ -1,14 +1,18 @@
-"""Who makes a job's attempts: what its evaluator asks for, a single reply to be graded or a user's whole project."""
+"""Who makes a job's attempts: what its evaluator asks for, a single reply to be graded or a user's whole project.
+
+Where the evaluator is `recorded`, nobody does: the dataset holds them.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tunesmith.core.errors import UserError
 from tunesmith.core.ports import Roller
 from tunesmith.grading import grader_of
 from tunesmith.grading.projects import manifest
 from tunesmith.grading.projects.manifest import PROJECT
-from tunesmith.rollout.collect import SingleTurn
+from tunesmith.rollout.collect import RecordedAttempts, SingleTurn
 from tunesmith.services.engine import Engine, SamplingEngine
 from tunesmith.services.local_judge import judge_of
 from tunesmith.services.outside import NOTHING, Outside
@@ -30,6 +34,9 @@ async def roller_of(
         UserError: the evaluator cannot be read or loaded.
     """
     evaluator = spec.evaluator
+    if spec.recorded:
+        yield RecordedAttempts(engine.sampler)
+        return
     if isinstance(evaluator, str) and evaluator.startswith(PROJECT):
         project = manifest.read(Path(evaluator.removeprefix(PROJECT)))
         if (file := as_file(project)) is None:
@@ -42,3 +49,12 @@ async def roller_of(
     pool = grader_of(spec.model_copy(update={"evaluator": evaluator}), judge_of(evaluator))
     async with pool as grader:
         yield SingleTurn(engine.sampler, grader, engine.renderer.decode)
+
+
+def check_judges(spec: RftSpec) -> None:
+    """
+    Raises:
+        UserError: an evaluation of new attempts by scores that only recorded ones have.
+    """
+    if spec.recorded:
+        raise UserError("evaluator", "is recorded, which judges no new attempts", "Name a grader, with --evaluator")

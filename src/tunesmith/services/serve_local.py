@@ -14,7 +14,7 @@ from tunesmith.services import names
 from tunesmith.services.card import mean_interval
 from tunesmith.services.engine import Engine, build_engine
 from tunesmith.services.prepare import prepare_rft
-from tunesmith.services.rollers import roller_of
+from tunesmith.services.rollers import check_judges, roller_of
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.spec import RftSpec, build_spec
 
@@ -76,6 +76,7 @@ def evaluate_model(name: str, settings: dict[str, Any]) -> Evaluation:
             raise UserError(needed, f"not known: {name} is no rft run that has one", f"Give --{needed}")
     spec = build_spec(wanted)
     assert isinstance(spec, RftSpec), "kind is rft"
+    check_judges(spec)
     engine = open_tuned(name)
     prompts = prepare_rft(spec, engine.renderer, engine.model.config.max_positions)
 

@@ -19,6 +19,7 @@ from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.jobs.specs import Specs, check_evaluator, runs_code
 from tunesmith.services.keys import Keys
+from tunesmith.services.rollers import check_judges
 from tunesmith.services.store import Store, utc_now
 from tunesmith.services.trackers.companion import check_ready
 from tunesmith.services.uploads import check_display_name
@@ -131,6 +132,8 @@ class Creation:
         if spec.report_to:
             check_ready(spec.report_to, self._specs.secrets(row.owner))
         if JOB_KINDS[row.kind].outcome == "dataset":
+            assert isinstance(spec, RftSpec), "an evaluation has the settings of rft"
+            check_judges(spec)
             self._datasets.check_free(row.owner, str(row.settings["output_dataset"]))
         else:
             self._results.check_free(row.owner, row.output_model)
