@@ -14,6 +14,22 @@ def attempt(*messages, **evals):
     return {"messages": list(messages), "evals": evals or {"score": 1.0}}
 
 
+BAD = [
+    ([], "samples: found an empty list, not a list of attempts"),
+    ("4", "samples: found '4', not a list of attempts"),
+    (["4"], "samples[0]: found '4', not an attempt"),
+    ([attempt(USER)], "samples[0].messages: found a list of 1, an attempt without an answer"),
+    ([attempt(USER, {"role": "assistant", "content": ""})], "an attempt without an answer"),
+    ([{"messages": [USER, ASSISTANT]}], "samples[0].evals: found null, no score"),
+    ([attempt(USER, ASSISTANT, score="good")], "samples[0].evals: found an object with score, no score"),
+    ([attempt(USER, ASSISTANT, score=True)], "samples[0].evals: found an object with score, no score"),
+    ([attempt(SYSTEM, USER, ASSISTANT), attempt(USER, ASSISTANT)], "attempts that do not answer the same prompt"),
+    ([{"evals": {"score": 1}}], "samples[0].messages: found null, no messages"),
+    ([attempt(USER, ASSISTANT, score=10**400)], "samples[0].evals.score: found an integer of 1329 bits, too large"),
+]
+"""Samples, and what is said of them."""
+
+
 def read(tmp_path, row):
     [found] = load_rows(write(tmp_path / "t.jsonl", row), "rft").rows
     return found
@@ -65,21 +81,7 @@ def test_beside_a_prompt_they_are_a_field_like_any_other(tmp_path):
     assert (row.attempts, row.row["samples"]) == ((), "whatever")
 
 
-@pytest.mark.parametrize(
-    ("samples", "said"),
-    [
-        ([], "samples: found an empty list, not a list of attempts"),
-        ("4", "samples: found '4', not a list of attempts"),
-        (["4"], "samples[0]: found '4', not an attempt"),
-        ([attempt(USER)], "samples[0].messages: found a list of 1, an attempt without an answer"),
-        ([attempt(USER, {"role": "assistant", "content": ""})], "an attempt without an answer"),
-        ([{"messages": [USER, ASSISTANT]}], "samples[0].evals: found null, no score"),
-        ([attempt(USER, ASSISTANT, score="good")], "samples[0].evals: found an object with score, no score"),
-        ([attempt(USER, ASSISTANT, score=True)], "samples[0].evals: found an object with score, no score"),
-        ([attempt(SYSTEM, USER, ASSISTANT), attempt(USER, ASSISTANT)], "attempts that do not answer the same prompt"),
-        ([{"evals": {"score": 1}}], "samples[0].messages: found null, no messages"),
-    ],
-)
+@pytest.mark.parametrize(("samples", "said"), BAD)
 def test_what_is_refused(tmp_path, samples, said):
     with pytest.raises(UserError) as refused:
         read(tmp_path, {"samples": samples})

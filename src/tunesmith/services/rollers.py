@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tunesmith.core.errors import UserError
 from tunesmith.core.ports import Roller
 from tunesmith.grading import grader_of
 from tunesmith.grading.projects import manifest
@@ -49,12 +48,3 @@ async def roller_of(
     pool = grader_of(spec.model_copy(update={"evaluator": evaluator}), judge_of(evaluator))
     async with pool as grader:
         yield SingleTurn(engine.sampler, grader, engine.renderer.decode)
-
-
-def check_judges(spec: RftSpec) -> None:
-    """
-    Raises:
-        UserError: an evaluation of new attempts by scores that only recorded ones have.
-    """
-    if spec.recorded:
-        raise UserError("evaluator", "is recorded, which judges no new attempts", "Name a grader, with --evaluator")

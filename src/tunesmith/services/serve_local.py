@@ -13,8 +13,9 @@ from tunesmith.recipes.evaluate import evaluate
 from tunesmith.services import names
 from tunesmith.services.card import mean_interval
 from tunesmith.services.engine import Engine, build_engine
+from tunesmith.services.jobs.evaluations import check_judges
 from tunesmith.services.prepare import prepare_rft
-from tunesmith.services.rollers import check_judges, roller_of
+from tunesmith.services.rollers import roller_of
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.spec import RftSpec, build_spec
 

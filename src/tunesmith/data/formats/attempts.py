@@ -1,6 +1,5 @@
 """Attempts that were made and judged elsewhere: ``{"samples": [{"messages": [...], "evals": {"score": 1}}, ...]}``."""
 
-import math
 from typing import Any
 
 from tunesmith.data.messages import read_messages, trainable
@@ -39,12 +38,15 @@ def _read(check: Check, field: str, value: Any) -> Attempt:
 def _scores(check: Check, field: str, value: Any) -> dict[str, float]:
     """The numbers among what was said of an attempt; reasons and the like stay in the file."""
     given = value if isinstance(value, dict) else {}
-    scores = {name: float(v) for name, v in given.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    if not scores:
+    numbers = {name: v for name, v in given.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    if not numbers:
         check.refuse(field, value, "no score", 'Write {"score": 1.0}, and other scores beside it if there are')
-    for name, score in scores.items():
-        if not math.isfinite(score):
-            check.refuse(f"{field}.{name}", value[name], "not a finite number", "Write a finite one")
+    scores = {}
+    for name, number in numbers.items():
+        try:
+            scores[name] = float(number)
+        except OverflowError:
+            check.refuse(f"{field}.{name}", number, "too large", "Write a score of everyday size, such as 1")
     return scores
 
 

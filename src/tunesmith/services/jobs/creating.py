@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from tunesmith.core.errors import Conflict, UserError, unknown
 from tunesmith.services.datasets import Datasets
-from tunesmith.services.jobs.evaluations import output_of
+from tunesmith.services.jobs.evaluations import check_judges, output_of
 from tunesmith.services.jobs.folders import Folders
 from tunesmith.services.jobs.forking import queue_fork
 from tunesmith.services.jobs.job import Job, NewJob, check_name, shown
@@ -19,7 +19,6 @@ from tunesmith.services.jobs.results import Results
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.jobs.specs import Specs, check_evaluator, runs_code
 from tunesmith.services.keys import Keys
-from tunesmith.services.rollers import check_judges
 from tunesmith.services.store import Store, utc_now
 from tunesmith.services.trackers.companion import check_ready
 from tunesmith.services.uploads import check_display_name

@@ -45,7 +45,7 @@ async def create_job(request: Request, here: Here, account: str, rlorTrainerJobI
     job_id = rlorTrainerJobId or f"trainer-{token_hex(4)}"
     names.check_label("rlorTrainerJobId", job_id)
     body = await read_json(request, schemas.CreateJob)
-    asked = body.model_dump(exclude_none=True)
+    asked = body.model_dump(exclude_none=True, exclude_unset=True)
     steps = train_steps.read(asked)
     there = next((row for row in here.trainers.jobs(here.owner) if row.id == job_id), None)
     if there and is_retry(request) and there.asked == asked:
