@@ -134,6 +134,13 @@ def test_the_way_back_and_forth_keeps_what_both_know(tmp_path: Path, database: C
     assert after.keys() == before.keys() and after["datasets"] == before["datasets"] and len(after["keys"]) == 1
 
 
+def test_a_database_without_tables_has_no_way_back(tmp_path: Path) -> None:
+    engine = open_engine(file_url(tmp_path))
+    with pytest.raises(Conflict, match="is at no revision"):
+        migrations.downgrade(engine)
+    engine.dispose()
+
+
 def test_a_database_of_a_later_release_is_refused(tmp_path: Path) -> None:
     open_store(file_url(tmp_path)).close()
     with sqlite3.connect(tmp_path / FILE_NAME) as connection:

@@ -79,10 +79,13 @@ def downgrade(engine: Engine) -> Standing:
     """
     with _at_work(engine) as connection:
         before = revision_of(connection)
+        if not before:
+            mend = "Name the one you mean with --data-dir or --database-url"
+            raise Conflict("database", "is at no revision, so there is nothing to bring back", mend)
         _refuse_later(before)
-        script = _scripts().get_revision(before) if before else None
+        script = _scripts().get_revision(before)
         if script is None or not hasattr(script.module, "downgrade"):
-            problem = f"is at revision {before or 'none'}, from which there is no way back"
+            problem = f"is at revision {before}, from which there is no way back"
             raise Conflict("database", problem, "Restore a back-up of the release that you want")
         command.downgrade(config(connection), "-1")
     return Standing(before, _wanted())
