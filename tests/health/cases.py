@@ -123,7 +123,7 @@ CASES = [
             rollout__length_mean=[100] * 10,
         ),
         RFT,
-        "learning_rate: 1e-4 -> 0.0003",
+        "learning_rate: 1e-4 -> 3e-4",
     ),
     (
         "incoherent_text",

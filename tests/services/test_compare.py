@@ -1,9 +1,10 @@
-"""Two runs side by side."""
+"""Runs side by side."""
 
 import json
 
 import pytest
 
+from tunesmith.core.errors import UserError
 from tunesmith.core.types import Finding
 from tunesmith.services.compare import MOST_STEPS, compare_runs
 from tunesmith.services.run_folder import RunFolder
@@ -43,7 +44,7 @@ def test_settings_and_metrics_stand_side_by_side(make):
     a.write_findings([Finding("solved", "info", 3, "saw", "advice")])
     comparison = compare_runs(a, b)
     assert comparison.settings == {"epochs": (1, 2)}
-    assert comparison.metrics == {"rollout/reward_mean": [(2, 0.2, 0.5), (3, 0.3, 0.6)]}
+    assert comparison.metrics == {"rollout/reward_mean": [(2, (0.2, 0.5)), (3, (0.3, 0.6))]}
     assert comparison.card["heldout_reward_before"] == (0.9, None)
     assert comparison.card["findings"] == ("solved", "none")
     text = comparison.as_text().splitlines()
@@ -73,7 +74,7 @@ def test_the_dict_is_json(make):
     comparison = compare_runs(make("a", {1: 0.1}), make("b", {1: 0.2}, seed=3))
     decoded = json.loads(json.dumps(comparison.as_dict(), allow_nan=False))
     assert decoded["settings"] == {"seed": [0, 3]}
-    assert decoded["metrics"] == {"rollout/reward_mean": [[1, 0.1, 0.2]]}
+    assert decoded["metrics"] == {"rollout/reward_mean": [[1, [0.1, 0.2]]]}
 
 
 def test_a_setting_that_one_kind_lacks_is_absent(make, tmp_path):
@@ -89,3 +90,18 @@ def test_long_runs_show_few_steps_in_text_and_all_in_the_dict(make):
     assert len(comparison.as_dict()["metrics"]["rollout/reward_mean"]) == 100
     steps = [line.split()[1] for line in comparison.as_text().splitlines() if line.startswith("step ")]
     assert (len(steps), steps[0], steps[-1]) == (MOST_STEPS, "1", "100")
+
+
+def test_three_runs_stand_side_by_side_at_the_steps_that_two_of_them_have(make):
+    a, b, c = make("a", {1: 0.1, 2: 0.2}), make("b", {2: 0.5, 3: 0.6}, epochs=2), make("c", {2: 0.7, 3: 0.8, 4: 0.9})
+    comparison = compare_runs(a, b, c)
+    assert comparison.settings == {"epochs": (1, 2, 1)}
+    assert comparison.metrics == {"rollout/reward_mean": [(2, (0.2, 0.5, 0.7)), (3, (None, 0.6, 0.8))]}
+    lines = [line.split() for line in comparison.as_text().splitlines()]
+    assert ["setting", "a", "b", "c"] in lines and ["step", "3", "-", "0.6", "0.8"] in lines
+
+
+@pytest.mark.parametrize("count", [1, 11])
+def test_one_run_alone_and_too_many_are_refused(make, count):
+    with pytest.raises(UserError, match=f"{count} cannot be compared. Give 2 to 10"):
+        compare_runs(*(make(f"r{i}", {}) for i in range(count)))

@@ -1,6 +1,8 @@
 """Groups in every order, search in every text, one group and one attempt; and a step of very many attempts."""
 
 import math
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -95,3 +97,19 @@ def test_a_step_of_100_000_attempts_is_quick(tmp_path):
         found, total = groups(file, order, "", 20, 40)
         assert (len(found), total) == (20, 25_000)
         assert time.process_time() - began < 5, order  # 0.1 to 0.4 CPU-seconds
+
+
+def test_the_first_look_loads_nothing_more_once_it_is_at_hand(file):
+    """In a process of its own, because this one has loaded it all."""
+    script = """
+import sys
+from pathlib import Path
+from tunesmith.services import rollout_browser
+before = set(sys.modules)
+rollout_browser.load()
+at_hand = set(sys.modules)
+rollout_browser.groups(Path(sys.argv[1]), "surprise", "n", 10, 0)
+print(len(at_hand - before) > 0, sorted(set(sys.modules) - at_hand))
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True)
+    assert done.stdout.strip() == "True []", done.stdout + done.stderr

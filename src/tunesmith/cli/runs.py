@@ -60,15 +60,18 @@ def report(run: Run, json: AsJson = False) -> None:
     print_json({"file": str(file)}) if json else typer.echo(file)
 
 
-def compare(first: Run, second: Run, json: AsJson = False) -> None:
-    """Two runs side by side: settings that differ, curves, results.
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Two or more: folders, beginnings of their names, or @latest.")],
+    json: AsJson = False,
+) -> None:
+    """Runs side by side: settings that differ, curves, results.
 
     Example: tunesmith compare runs/a runs/b
     """
     from tunesmith.services.compare import compare_runs
     from tunesmith.services.run_folder import find_run
 
-    comparison = compare_runs(find_run(first), find_run(second))
+    comparison = compare_runs(*map(find_run, runs))
     if json:
         print_json(comparison.as_dict())
     else:

@@ -22,7 +22,7 @@ def propose(settings: Settings, expect: str, *options: Option, by_hand: tuple[st
         old = settings.get(name)
         if old is None:
             continue
-        new = change(old)
+        new = tidy(change(old))
         refused, _ = check({name: new}, settings.get("limits", "managed"))
         if not refused and new != old:
             return Change(name, old, new, expect)
@@ -62,6 +62,11 @@ def half(value: float) -> float:
 
 def half_whole(value: int) -> int:
     return max(1, value // 2)
+
+
+def tidy(value: Any) -> Any:
+    """A number without the digits that only arithmetic gave it: three times 1e-4 is 3e-4."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def show(value: Any) -> str:

@@ -12,6 +12,7 @@ from tunesmith.server import errors, files, hub, monitoring, openapi, readiness,
 from tunesmith.server.dialects import fireworks, openai, tinker, tunesmith
 from tunesmith.server.dialects.fireworks.models import weights_by_name
 from tunesmith.server.settings import ServerSettings
+from tunesmith.services import rollout_browser
 from tunesmith.services.artefacts import open_artefacts
 from tunesmith.services.curves import Curves
 from tunesmith.services.data_directory import open_both
@@ -129,6 +130,8 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     state.partial_uploads.sweep()
     state.evaluators.go_on()
     state.store.started()
+    # Apart, because nobody who asks for anything else should wait for it.
+    asyncio.get_running_loop().run_in_executor(None, rollout_browser.load)
     try:
         yield
     finally:

@@ -1,10 +1,12 @@
-"""Two runs side by side: the settings that differ, the metrics at the steps both have, and the final cards."""
+"""Runs side by side: the settings that differ, the metrics at the steps that they share, and the final cards."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+from tunesmith.core.errors import UserError
 from tunesmith.health.history import History, series
 from tunesmith.services.card import current_card
 from tunesmith.services.chart import show_value
@@ -14,6 +16,7 @@ from tunesmith.spec.load import KINDS
 ABSENT = "absent"
 """Stands for a setting that a run of this kind does not have."""
 NEVER_A_CAUSE = frozenset({"output_dir"})
+MOST_RUNS = 10
 MOST_STEPS = 8
 """Steps that the text shows of each metric; the dict has them all."""
 SHOWN_FIRST = (
@@ -24,26 +27,28 @@ SHOWN_FIRST = (
     "rollout/signal_share",
     "policy/kl_ref",
 )
-"""Metrics of the text, where both runs have them."""
+"""Metrics of the text, where two of the runs have them."""
+
+Point = tuple[int, tuple[float | None, ...]]
+"""(step, value in each run); None where one did not measure it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What differs between run a and run b."""
+    """What differs between runs; whatever has a value for each has them in the order of the runs."""
 
-    a: str
-    b: str
+    runs: tuple[str, ...]
     """Their folders."""
-    names: tuple[str, str]
+    names: tuple[str, ...]
     """What people call them."""
     note: str
     """What the difference in results can and cannot be put down to."""
-    settings: dict[str, tuple[Any, Any]]
-    """Settings that differ: name -> (a, b)."""
-    metrics: dict[str, list[tuple[int, float, float]]]
-    """Metric -> (step, a, b) at every step where both runs measured it."""
-    card: dict[str, tuple[Any, Any]]
-    """Summary numbers: name -> (a, b), None where not measured."""
+    settings: dict[str, tuple[Any, ...]]
+    """Settings that differ: name -> value in each."""
+    metrics: dict[str, list[Point]]
+    """Metric -> every step where two or more measured it."""
+    card: dict[str, tuple[Any, ...]]
+    """Summary numbers: name -> value in each, None where not measured."""
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
@@ -57,27 +62,33 @@ class Comparison:
         lines += ["", *self._table("result", self.card)]
         for name in (name for name in SHOWN_FIRST if name in self.metrics):
             points = _spread(self.metrics[name])
-            lines += ["", *self._table(name, {f"step {step}": (x, y) for step, x, y in points})]
+            lines += ["", *self._table(name, {f"step {step}": values for step, values in points})]
         return "\n".join(lines) + "\n"
 
-    def _table(self, title: str, pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    def _table(self, title: str, rows: Mapping[str, Sequence[Any]]) -> list[str]:
         """A line per name, a column per run."""
-        table = [(title, *self.names), *((name, _shown(x), _shown(y)) for name, (x, y) in pairs.items())]
-        widths = [max(len(row[column]) for row in table) for column in (0, 1)]
-        return [f"{name:<{widths[0]}}  {x:<{widths[1]}}  {y}".rstrip() for name, x, y in table]
+        table = [(title, *self.names), *((name, *map(_shown, values)) for name, values in rows.items())]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return ["  ".join(f"{x:<{width}}" for x, width in zip(row, widths, strict=True)).rstrip() for row in table]
 
 
-def compare_runs(a: RunFolder, b: RunFolder) -> Comparison:
-    """Compare two runs as they stand; works on unfinished ones."""
-    settings, names = _differing(_whole(a), _whole(b)), _names(a, b)
+def compare_runs(*runs: RunFolder) -> Comparison:
+    """Compare runs as they stand; works on unfinished ones.
+
+    Raises:
+        UserError: fewer than two of them, or more than MOST_RUNS.
+    """
+    if not 2 <= len(runs) <= MOST_RUNS:
+        raise UserError("runs", f"{len(runs)} cannot be compared", f"Give 2 to {MOST_RUNS} of them")
+    settings, names = differing([_whole(run) for run in runs]), _names(runs)
+    versions = [run.state().version for run in runs]
     return Comparison(
-        a=str(a.path),
-        b=str(b.path),
+        runs=tuple(str(run.path) for run in runs),
         names=names,
-        note=_shared(a, b, names) + what_it_can_be_put_down_to(settings, (a.state().version, b.state().version)),
+        note=_shared(runs, names) + what_it_can_be_put_down_to(settings, versions),
         settings=settings,
-        metrics=_side_by_side(a.metrics(), b.metrics()),
-        card=_cards(a, b),
+        metrics=_side_by_side([run.metrics() for run in runs]),
+        card=_cards(runs),
     )
 
 
@@ -87,10 +98,11 @@ def _whole(run: RunFolder) -> dict[str, Any]:
     return {name: field.default for name, field in fields.items() if not field.is_required()} | run.spec()
 
 
-def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    names = [name for name in dict.fromkeys([*a, *b]) if name not in NEVER_A_CAUSE]
-    pairs = {name: (a.get(name, ABSENT), b.get(name, ABSENT)) for name in names}
-    return {name: (x, y) for name, (x, y) in pairs.items() if x != y}
+def differing(specs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    """Setting -> its value in each, where they are not all the same; ABSENT where a kind of job has no such setting."""
+    names = [name for name in dict.fromkeys(n for spec in specs for n in spec) if name not in NEVER_A_CAUSE]
+    values = {name: tuple(spec.get(name, ABSENT) for spec in specs) for name in names}
+    return {name: each for name, each in values.items() if any(value != each[0] for value in each)}
 
 
 def what_it_can_be_put_down_to(settings: Mapping[str, Any], versions: Sequence[str]) -> str:
@@ -109,47 +121,50 @@ def what_it_can_be_put_down_to(settings: Mapping[str, Any], versions: Sequence[s
     return "The settings agree: on one machine and the same data the numbers should too."
 
 
-def _names(a: RunFolder, b: RunFolder) -> tuple[str, str]:
-    """The names of the folders, or where these are alike the paths."""
-    return (a.name, b.name) if a.name != b.name else (str(a.path), str(b.path))
+def _names(runs: Sequence[RunFolder]) -> tuple[str, ...]:
+    """The names of the folders, or where some are alike the paths."""
+    names = tuple(run.name for run in runs)
+    return names if len(set(names)) == len(names) else tuple(str(run.path) for run in runs)
 
 
-def _shared(a: RunFolder, b: RunFolder, names: tuple[str, str]) -> str:
-    """What a fork has in common with the run it comes from."""
-    for one, other, (parent, fork) in ((a, b, names), (b, a, names[::-1])):
-        origin = other.parent()
-        if origin and Path(origin.run).resolve() == one.path.resolve():
+def _shared(runs: Sequence[RunFolder], names: Sequence[str]) -> str:
+    """What forks have in common with the runs that they come from."""
+    said = ""
+    for (parent, parent_name), (fork, fork_name) in permutations(zip(runs, names, strict=True), 2):
+        origin = fork.parent()
+        if origin and Path(origin.run).resolve() == parent.path.resolve():
             past = f"share the steps up to {origin.step}" if origin.step else "share no step"
-            return f"{fork} is a fork of {parent}; they {past}. "
-    return ""
+            said += f"{fork_name} is a fork of {parent_name}; they {past}. "
+    return said
 
 
-def _side_by_side(a: History, b: History) -> dict[str, list[tuple[int, float, float]]]:
-    names = sorted({name for line in a for name in line} & {name for line in b for name in line} - {"step"})
-    both = {}
+def _side_by_side(histories: Sequence[History]) -> dict[str, list[Point]]:
+    names = sorted({name for history in histories for line in history for name in line} - {"step"})
+    shared = {}
     for name in names:
-        one, other = series(a, name), series(b, name)
-        values = dict(zip(other.steps, other.values, strict=True))
-        points = [(s, v, values[s]) for s, v in zip(one.steps, one.values, strict=True) if s in values]
-        if points:
-            both[name] = points
-    return both
+        found = [series(history, name) for history in histories]
+        columns = [dict(zip(each.steps, each.values, strict=True)) for each in found]
+        steps = sorted({step for column in columns for step in column})
+        rows = [(step, tuple(column.get(step) for column in columns)) for step in steps]
+        if points := [(step, row) for step, row in rows if sum(value is not None for value in row) > 1]:
+            shared[name] = points
+    return shared
 
 
-def _cards(a: RunFolder, b: RunFolder) -> dict[str, tuple[Any, Any]]:
-    """The numbers of both cards; what neither has measured is left out, and so are the lists of findings."""
-    one, other = current_card(a), current_card(b)
-    names = [name for name in dict.fromkeys([*one, *other]) if name not in ("run_dir", "findings")]
-    pairs = {name: (one.get(name), other.get(name)) for name in names}
-    found = {name: pair for name, pair in pairs.items() if pair != (None, None)}
-    return found | {"findings": (_rules(one), _rules(other))}
+def _cards(runs: Sequence[RunFolder]) -> dict[str, tuple[Any, ...]]:
+    """The numbers of all cards; what none has measured is left out, and so are the lists of findings."""
+    cards = [current_card(run) for run in runs]
+    names = [name for name in dict.fromkeys(n for card in cards for n in card) if name not in ("run_dir", "findings")]
+    values = {name: tuple(card.get(name) for card in cards) for name in names}
+    found = {name: each for name, each in values.items() if any(value is not None for value in each)}
+    return found | {"findings": tuple(map(_rules, cards))}
 
 
 def _rules(card: Mapping[str, Any]) -> str:
     return ", ".join(finding["rule"] for finding in card["findings"]) or "none"
 
 
-def _spread(points: Sequence[tuple[int, float, float]]) -> list[tuple[int, float, float]]:
+def _spread(points: Sequence[Point]) -> list[Point]:
     """At most MOST_STEPS points, evenly spread, the first and the last among them."""
     if len(points) <= MOST_STEPS:
         return list(points)

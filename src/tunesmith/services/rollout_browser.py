@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,12 @@ class Token:
     @property
     def probability(self) -> float:
         return math.exp(self.logprob)
+
+
+def load() -> None:
+    """Have at hand what the first look would wait for: half a second where pandas is installed, which comes along."""
+    for name in ("pyarrow.dataset", "pyarrow.acero"):
+        import_module(name)
 
 
 def groups(file: Path, order: str, search: str, limit: int, offset: int) -> tuple[list[GroupLine], int]:

@@ -43,7 +43,7 @@ PAGES = (
     f"{JOB}/regrade?errand=gone",
     f"{JOB}/fork",
     "/dashboard/evaluations",
-    "/dashboard/evaluations/new",
+    "/dashboard/create/evaluation",
     EVALUATION,
     "/dashboard/datasets",
     "/dashboard/datasets/sums",

@@ -59,9 +59,9 @@ def work(app, job, rewards, ended):
 def test_the_list_and_the_ways_to_a_new_one(get, made):
     page = get("/evaluations").text
     assert "/dashboard/evaluations/first" in page and "tunesmith/embedded" in page and "queued" in page
-    form = get("/evaluations/new?model=tunesmith%2Fembedded&evaluator=uploaded%3Amine").text
+    form = get("/create/evaluation?model=tunesmith%2Fembedded&evaluator=uploaded%3Amine").text
     assert re.search(r"<option selected>tunesmith/embedded", form) and 'value="uploaded:mine"' in form
-    assert "/evaluations/new?model=tunesmith" in get("/models").text
+    assert "/create/evaluation?model=tunesmith" in get("/models").text
     settings = made.settings
     assert (settings["eval_samples"], settings["output_dataset"]) == ("1", "first-results")
 
@@ -69,9 +69,9 @@ def test_the_list_and_the_ways_to_a_new_one(get, made):
 def test_a_model_is_chosen_unless_none_is_asked_for(get, prompts):
     """A browser takes the first of a list where nothing is selected."""
     first = re.compile(r'<select name="model">\s*<optgroup label="Base"><option>tunesmith/embedded')
-    assert first.search(get("/evaluations/new").text) and "selected>none" not in get("/evaluations/new").text
-    assert "selected>none: grade" in get("/evaluations/new?model=").text
-    assert "upload one" not in get("/evaluations/new").text
+    assert first.search(get("/create/evaluation").text) and "selected>none" not in get("/create/evaluation").text
+    assert "selected>none: grade" in get("/create/evaluation?model=").text
+    assert "upload one" not in get("/create/evaluation").text
 
 
 def test_one_that_was_cancelled_has_no_answers_to_wait_for(get, post, made):

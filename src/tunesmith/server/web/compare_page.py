@@ -14,13 +14,12 @@ from tunesmith.server.web.job_view import asked_settings
 from tunesmith.server.web.pages import new_router, page
 from tunesmith.server.web.visitor import PREFIX, Seen
 from tunesmith.services.card import current_card
-from tunesmith.services.compare import what_it_can_be_put_down_to
+from tunesmith.services.compare import MOST_RUNS, differing, what_it_can_be_put_down_to
 from tunesmith.services.curves import Curves
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
 
 router = new_router()
-MOST = 10
 NOT_RESULTS = ("run_dir", "state", "findings")
 
 
@@ -41,17 +40,17 @@ def compare(request: Request, visitor: Seen) -> Response:
     jobs: Jobs = request.app.state.jobs
     if len(chosen) < 2:
         listed = [row_of(jobs, request.app.state.curves, job) for job in jobs.page(visitor.owner, limit=50)[0]]
-        return page(request, "compare_choose.html", visitor, rows=listed, most=MOST, first={j.id for j in chosen})
+        return page(request, "compare_choose.html", visitor, rows=listed, most=MOST_RUNS, first={j.id for j in chosen})
     sides = [_side(jobs, job) for job in chosen]
-    differing = _differing([asked_settings(side.job) for side in sides])
+    settings = differing([asked_settings(side.job) for side in sides])
     versions = tuple(jobs.run(s.job.owner, s.job.id).state().version for s in sides if s.card)
     return page(
         request,
         "compare.html",
         visitor,
         sides=sides,
-        note=what_it_can_be_put_down_to(differing, versions),
-        settings={name: [words.typed(value) for value in values] for name, values in differing.items()},
+        note=what_it_can_be_put_down_to(settings, versions),
+        settings={name: [words.typed(value) for value in values] for name, values in settings.items()},
         results=_results(sides),
         charts=_charts(request, chosen),
         curves=f"{PREFIX}/compare/curves.json?{urlencode([('job', job.id) for job in chosen])}",
@@ -66,8 +65,8 @@ def compare_curves(request: Request, visitor: Seen) -> dict[str, Any]:
 def _chosen(request: Request, visitor: Seen) -> list[Job]:
     jobs: Jobs = request.app.state.jobs
     ids = list(dict.fromkeys(request.query_params.getlist("job")))
-    if len(ids) > MOST:
-        raise UserError("job", f"{len(ids)} jobs are too many to compare", f"Choose up to {MOST}")
+    if len(ids) > MOST_RUNS:
+        raise UserError("job", f"{len(ids)} jobs are too many to compare", f"Choose up to {MOST_RUNS}")
     return [jobs.get(visitor.owner, job_id) for job_id in ids]
 
 
@@ -75,13 +74,6 @@ def _side(jobs: Jobs, job: Job) -> Side:
     run = jobs.run(job.owner, job.id)
     card = current_card(run) if (run.path / "state.json").is_file() else {}
     return Side(job, job.display_name or job.name, links.of_job(job), card)
-
-
-def _differing(settings: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Setting -> its value in each job, where they are not all the same."""
-    names = dict.fromkeys(name for each in settings for name in each)
-    values = {name: [each.get(name) for each in settings] for name in names}
-    return {name: each for name, each in values.items() if any(value != each[0] for value in each)}
 
 
 def _results(sides: list[Side]) -> dict[str, list[str]]:

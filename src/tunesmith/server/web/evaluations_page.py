@@ -56,7 +56,7 @@ async def live_list(request: Request, visitor: Seen) -> Response:
     return stream(request, key, look)
 
 
-@router.get("/evaluations/new")
+@router.get("/create/evaluation")
 def new_evaluation(
     request: Request, visitor: Seen, model: str | None = None, evaluator: str = "", dataset: str = ""
 ) -> Response:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +43,15 @@ class Follower:
     def look(self, last: bool = False) -> None:
         """Pass on what is new; a step that is not counted yet is only passed on at the ``last`` look."""
         done = self._run.state().step
-        timing = {int(line["step"]): line for line in self._run.timing()}
-        for line in self._run.metrics():
+        lines = [m for m in self._run.metrics_after(self._step) if last or m["step"] <= done]
+        timing = self._new_timing() if lines else {}
+        tables = {kind: set(self._run.rollout_steps(kind)) for kind in ("step", "eval")} if lines else {}
+        for line in lines:
             step = int(line["step"])
-            if step <= self._step or (step > done and not last):
-                continue
             self._tracker.log(step, _numbers(line) | _numbers(timing.get(step, {})), time.time())
-            for name in ("step", "eval"):
-                if step in self._run.rollout_steps(name):
-                    self._tracker.table(step, _rows(self._run.read_rollouts(name, step, COLUMNS), name))
+            for kind, steps in tables.items():
+                if step in steps:
+                    self._tracker.table(step, _rows(self._run.read_rollouts(kind, step, COLUMNS), kind))
             self._step = step
             self._remember()
         for finding in self._run.findings():
@@ -58,6 +59,10 @@ class Follower:
                 self._tracker.finding(finding)
                 self._findings.append([finding.rule, finding.level])
                 self._remember()
+
+    def _new_timing(self) -> dict[int, Metrics]:
+        new = takewhile(lambda line: line["step"] > self._step, self._run.newest_timing())
+        return {int(line["step"]): line for line in new}
 
     def close(self) -> None:
         self.look(last=True)
