@@ -197,7 +197,8 @@ def test_a_backup_comes_back(tmp_path: Path) -> None:
         backup(address, tmp_path / "too-early.db")
     open_store(address).close()
     rows = backup(address, tmp_path / "backups" / "monday.db")
-    assert [file.name for file in (tmp_path / "backups").iterdir()] == ["monday.db"]
+    [file] = (tmp_path / "backups").iterdir()
+    assert (file.name, file.stat().st_mode & 0o777) == ("monday.db", 0o600)
     with pytest.raises(Conflict, match="there already"):
         backup(address, tmp_path / "backups" / "monday.db")
     new = file_url(tmp_path / "new")

@@ -9,6 +9,7 @@ from tunesmith.cli.nouns import add_group
 from tunesmith.cli.output import print_json, say, tell
 from tunesmith.cli.references import AsJson
 from tunesmith.cli.serve import HOME, DatabaseUrl, DataDir
+from tunesmith.cli.stores import url_of
 
 
 def add_to(app: typer.Typer, name: str) -> None:
@@ -23,7 +24,7 @@ def current(data_dir: DataDir = HOME, database_url: DatabaseUrl = "", json: AsJs
     from tunesmith.services import migrations
     from tunesmith.services.store import open_engine, refused
 
-    engine = open_engine(_url(data_dir, database_url))
+    engine = open_engine(url_of(data_dir, database_url, there=True))
     with refused(engine):
         found = migrations.standing(engine)
     if json:
@@ -42,7 +43,7 @@ def upgrade(data_dir: DataDir = HOME, database_url: DatabaseUrl = "", json: AsJs
     from tunesmith.services import migrations
     from tunesmith.services.store import open_engine, refused
 
-    engine = open_engine(_url(data_dir, database_url))
+    engine = open_engine(url_of(data_dir, database_url))
     with refused(engine):
         before = migrations.upgrade(engine)
     if before.revision == before.wanted:
@@ -60,7 +61,7 @@ def downgrade(data_dir: DataDir = HOME, database_url: DatabaseUrl = "", json: As
     from tunesmith.services import migrations
     from tunesmith.services.store import open_engine, refused
 
-    engine = open_engine(_url(data_dir, database_url))
+    engine = open_engine(url_of(data_dir, database_url, there=True))
     with refused(engine):
         before = migrations.downgrade(engine)
         now = migrations.standing(engine)
@@ -80,7 +81,7 @@ def backup(
     """
     from tunesmith.services import backup as backups
 
-    rows = backups.backup(_url(data_dir, database_url), to.expanduser())
+    rows = backups.backup(url_of(data_dir, database_url, there=True), to.expanduser())
     said = f"{rows:,} rows are in {to}; the files of the data directory are copied after it, not before"
     tell({"file": str(to), "rows": rows}, said, json)
 
@@ -97,11 +98,5 @@ def restore(
     """
     from tunesmith.services import backup as backups
 
-    rows = backups.restore(_url(data_dir, database_url), back_up.expanduser())
+    rows = backups.restore(url_of(data_dir, database_url), back_up.expanduser())
     tell({"rows": rows}, f"{rows:,} rows are back", json)
-
-
-def _url(data_dir: Path, database_url: str) -> str:
-    from tunesmith.services.store import file_url
-
-    return database_url or file_url(data_dir.expanduser().resolve())

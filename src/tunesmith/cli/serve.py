@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -98,7 +99,7 @@ def _announce(settings: "ServerSettings", keys: "Keys", logins: "Logins") -> Non
     say(f"user code runs in the sandbox: {level()}{_better(found().refused)}")
     key = keys.create_first()
     if key is None:
-        say("make a key for another client with: tunesmith keys create")
+        say(f"make a key for another client with: tunesmith keys create{_beside(settings)}")
         return
     say("a key was made and is shown this once; paste these lines where your client runs:")
     if not settings.loopback:
@@ -110,6 +111,13 @@ def _announce(settings: "ServerSettings", keys: "Keys", logins: "Logins") -> Non
     ):
         typer.echo(f"export {name}={value}")
     sys.stdout.flush()
+
+
+def _beside(settings: "ServerSettings") -> str:
+    """The flag by which commands find what this server serves; the URL of a database may hold its password."""
+    if settings.database_url:
+        return " --database-url ..."
+    return "" if settings.data_dir == HOME.expanduser().resolve() else f" --data-dir {quote(str(settings.data_dir))}"
 
 
 def _better(refused: Mapping[str, str]) -> str:

@@ -8,6 +8,13 @@ if TYPE_CHECKING:
 
 
 def store_of(data_dir: Path, database_url: str, there: bool = False) -> "Store":
+    """As for ``url_of``."""
+    from tunesmith.services.store import open_store
+
+    return open_store(url_of(data_dir, database_url, there))
+
+
+def url_of(data_dir: Path, database_url: str, there: bool = False) -> str:
     """
     Args:
         there: it has to be there already: what is asked for makes no sense of a new one.
@@ -16,10 +23,10 @@ def store_of(data_dir: Path, database_url: str, there: bool = False) -> "Store":
         NotFound: it is not.
     """
     from tunesmith.core.errors import NotFound
-    from tunesmith.services.store import FILE_NAME, file_url, open_store
+    from tunesmith.services.store import FILE_NAME, file_url
 
     folder = data_dir.expanduser().resolve()
     if there and not database_url and not (folder / FILE_NAME).is_file():
-        mend = "Give the --data-dir that the server is started with"
+        mend = "Give the --data-dir or --database-url that the server is started with"
         raise NotFound(str(data_dir), "no server keeps its data here", mend)
-    return open_store(database_url or file_url(folder))
+    return database_url or file_url(folder)

@@ -15,6 +15,7 @@ from tunesmith.server.settings import ServerSettings
 from tunesmith.services import rollout_browser
 from tunesmith.services.artefacts import open_artefacts
 from tunesmith.services.curves import Curves
+from tunesmith.services.data_directory import open_both
 from tunesmith.services.datasets import Datasets
 from tunesmith.services.deployments import Deployments
 from tunesmith.services.errands import Errands
@@ -35,7 +36,6 @@ from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
 from tunesmith.services.secrets import Secrets
 from tunesmith.services.sessions import Sessions
-from tunesmith.services.store import open_store
 from tunesmith.services.trainers import Trainers
 from tunesmith.services.tuned_models import TunedModels
 
@@ -60,7 +60,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
         lifespan=_services_running,
         generate_unique_id_function=openapi.operation_id,
     )
-    store = open_store(settings.store_url, starting=True)
+    store = open_both(settings.data_dir, settings.store_url)
     app.state.settings, app.state.store, app.state.stopping = settings, store, asyncio.Event()
     app.state.keys, app.state.registry, app.state.trainers = Keys(store), Registry(store), Trainers(store)
     app.state.renderers = Renderers(app.state.registry)

@@ -28,6 +28,7 @@ def backup(database_url: str, to: Path) -> int:
     to.parent.mkdir(parents=True, exist_ok=True)
     unfinished = to.with_name(f".tmp-{to.name}-{os.getpid()}")
     try:
+        unfinished.touch(0o600)  # it holds what only the server's user may read
         with _connected(database_url) as source:
             revision = migrations.revision_of(source)
             if not revision:
