@@ -17,7 +17,7 @@ PHASES = ("rollout", "train", "eval")
 NS = 1_000_000_000
 
 
-class Exporter(OTLPSpanExporter):
+class Exporter(OTLPSpanExporter):  # type: ignore[misc]  # mypy does not see the library
     """Remembers what a collector did not take: the library only logs it."""
 
     lost = 0
