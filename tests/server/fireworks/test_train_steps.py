@@ -8,7 +8,7 @@ from server.fireworks.conftest import Call
 
 from tunesmith.services.jobs.moves import move
 from tunesmith.services.jobs.rows import JobRow
-from tunesmith.services.sessions import Sessions
+from tunesmith.services.sessions.sessions import Sessions
 
 MODEL = "accounts/tunesmith/models/embedded"
 TRAINERS, RFT = "/rlorTrainerJobs", "/reinforcementFineTuningJobs"
