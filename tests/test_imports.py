@@ -27,6 +27,8 @@ def loaded_after(statement: str) -> set[str]:
         ("import tunesmith.health.rules", HEAVY),
         ("import tunesmith.grading", HEAVY),
         ("import tunesmith.server.app", ("torch", "ray")),
+        ("import tunesmith.services.worker", ("sqlalchemy", "fastapi", "transformers", "ray")),
+        ("import tunesmith.services.sessions.engine_main", ("sqlalchemy", "fastapi", "transformers", "ray")),
         ("import tunesmith.losses", ("transformers", "pyarrow", "fastapi", "ray")),
     ],
 )

@@ -20,7 +20,6 @@ ABSENT = {
     "batch_inference_jobs": "no batches of inference run here: send the requests",
     "deployment_shape_versions": "one machine has no shapes to choose from",
     "deployment_shapes": "one machine has no shapes to choose from",
-    "reinforcement_fine_tuning_steps.execute": "steps are taken over the Training SDK's own wire",
 }
 """What does not work, or belongs elsewhere, by resource or method, and why."""
 pytestmark = pytest.mark.thorough
@@ -83,6 +82,16 @@ def test_an_adapter_answers_under_all_its_names(found):
     assert answers["tuned"] == answers["prefixed"] == answers["both"] == answers["copy"] == answers["default"]
     assert answers["base"] == answers["deployment"] != answers["tuned"]
     assert answers["streamed"]
+
+
+def test_a_loop_of_steps_on_scored_attempts(found):
+    """Each goes on from the last; the attempts of the second step are those of the model of the first."""
+    last = found["loop"]
+    assert last["state"] == "JOB_STATE_IDLE" and last["jobProgress"]["percent"] == 100, last["status"]
+    assert last["trainingConfig"]["warmStartFrom"] == "accounts/default/models/looped-1"
+    assert json.loads(last["outputMetrics"])["reward"] == pytest.approx(last["reward"])
+    assert last["jobProgress"]["totalProcessedRequests"] == 16 * 4
+    assert last["answer"]
 
 
 def test_the_table_says_what_the_run_gave(found, request: pytest.FixtureRequest):

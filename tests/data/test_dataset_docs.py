@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data.dataset_files import ASSISTANT, CALL, SFT, TOOL, USER, said, write
 from data.test_dataset_bad_files import BAD_TEXT, ROWS, WHOLE
+from data.test_recorded_attempts import BAD as BAD_SAMPLES
 
 from tunesmith.data import check_file
 
@@ -22,6 +23,8 @@ def every_problem(tmp_path):
         yield from check_file(write(path, SFT, bad), "sft").problems
     for kind, _, (row, _, _, _) in ROWS:
         yield from check_file(write(path, row), kind).problems
+    for samples, _ in BAD_SAMPLES:
+        yield from check_file(write(path, {"samples": samples}), "rft").problems
     for content, _ in WHOLE.values():
         path.write_bytes(content)
         yield from check_file(path, "sft").problems
@@ -40,5 +43,5 @@ def test_every_wording_is_documented_and_every_documented_wording_exists(tmp_pat
 
 def test_the_examples_of_the_three_shapes_are_good(tmp_path):
     examples = re.findall(r"```json\n(\{.*\})\n```", DOCS.read_text("utf-8"))
-    for kind, example in zip(("sft", "dpo", "rft"), examples, strict=True):
+    for kind, example in zip(("sft", "dpo", "rft", "rft"), examples, strict=True):
         assert check_file(write(tmp_path / "t.jsonl", *[json.loads(example)] * 3), kind).problems == ()

@@ -8,7 +8,8 @@ import pytest
 
 from tunesmith.core.types import Datum
 from tunesmith.services.registry import EMBEDDED, Registry
-from tunesmith.services.sessions import PolicyShape, Sessions
+from tunesmith.services.sessions.sessions import Sessions
+from tunesmith.services.sessions.shape import PolicyShape
 from tunesmith.services.store import open_store
 
 
@@ -37,7 +38,7 @@ class Api:
         self.session_id = ""
 
     def begin(self) -> "Api":
-        from tunesmith.services.sessions import Introduction
+        from tunesmith.services.sessions.clients import Introduction
 
         self.session_id = self.sessions.clients.begin(self.owner, Introduction())
         return self

@@ -10,8 +10,8 @@ from sessions.conftest import ON_SQLITE, datum, serving
 
 from tunesmith.core.errors import Denied, NotFound, UserError
 from tunesmith.core.types import AdamParams, SamplingParams
-from tunesmith.services.sessions import PolicyShape
 from tunesmith.services.sessions.results import Failed, Said, Sampled, Stepped, Trained
+from tunesmith.services.sessions.shape import PolicyShape
 
 DATA = [datum(5, 6, 7, 8, 9), datum(5, 6, 9, 9)]
 ADAM = AdamParams(learning_rate=1e-3, weight_decay=0.0)

@@ -161,16 +161,6 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """A dataset row, rendered."""
-
-    prompt_id: str
-    row: Row
-    tokens: Ints
-    """[L] ids."""
-
-
-@dataclass(frozen=True, slots=True)
 class Score:
     """A grader's verdict on one rollout."""
 
@@ -191,6 +181,18 @@ class Rollout:
     score: Score | None = None
     error: str | None = None
     """Why grading failed, as ``label: detail``; a failed attempt stays, as data, and is never a reward."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A dataset row, rendered."""
+
+    prompt_id: str
+    row: Row
+    tokens: Ints
+    """[L] ids."""
+    attempts: tuple[Rollout, ...] = ()
+    """Made and judged before the job, their log-probabilities still to come; none where the job makes its own."""
 
 
 @dataclass(frozen=True, slots=True)

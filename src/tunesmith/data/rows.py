@@ -39,6 +39,16 @@ class DpoRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """A conversation that somebody had with a model, and how good it was."""
+
+    messages: tuple[Message, ...]
+    """All of it. Its prompt is as long as the row's; what the assistant says after that is the attempt."""
+    scores: dict[str, float]
+    """By name."""
+
+
+@dataclass(frozen=True, slots=True)
 class RftRow:
     """A prompt to attempt, with whatever its grader needs."""
 
@@ -49,6 +59,8 @@ class RftRow:
     tools: tuple[Tool, ...]
     row: dict[str, Any]
     """The row exactly as the file has it, for the grader."""
+    attempts: tuple[Attempt, ...] = ()
+    """Made and judged before; most files have none."""
 
 
 Row = SftRow | DpoRow | RftRow

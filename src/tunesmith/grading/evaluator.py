@@ -1,6 +1,7 @@
 """Evaluator strings: `name`, `name:key=value&key=value`, `file.py::function`, each with an optional `=weight`.
 
-Inside a value, `=` is written %3D and `&` %26. `composed:` and a JSON object is a grader that is data.
+Inside a value, `=` is written %3D and `&` %26. `composed:` and a JSON object is a grader that is data. `recorded` is
+no grader: the scores stand in the rows, beside the attempts that they are of; `recorded:name` is another of them.
 """
 
 import json
@@ -19,6 +20,7 @@ from tunesmith.grading.answers import Folder
 from tunesmith.grading.builtin import GRADERS
 
 _FILE = re.compile(r"(?P<path>.+)::(?P<function>\w+)(?:=(?P<weight>[^=]*))?")
+_RECORDED = re.compile(r"recorded(?::(?P<score>[^=]+))?(?:=(?P<weight>[^=]*))?")
 _SYNTAX = "Write name, name:key=value&key=value or file.py::function, then =weight if it is part of a sum"
 
 
@@ -46,7 +48,14 @@ class ComposedTarget:
     grader: dict[str, Any]
 
 
-Target = BuiltinTarget | FileTarget | ComposedTarget
+@dataclass(frozen=True, slots=True)
+class RecordedTarget:
+    """A score that a row has for each of the attempts that it holds."""
+
+    score: str
+
+
+Target = BuiltinTarget | FileTarget | ComposedTarget | RecordedTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,8 @@ def parse_evaluators(evaluators: str | Sequence[str]) -> list[Evaluator]:
     parsed = [parse_evaluator(text) for text in strings]
     names = [e.name for e in parsed]
     counts = [names[: i + 1].count(name) for i, name in enumerate(names)]
+    if len({isinstance(e.target, RecordedTarget) for e in parsed}) > 1:
+        raise UserError("evaluator", "sums recorded scores with a grader's", "Name either those or graders")
     return [replace(e, name=f"{e.name}_{n}") if n > 1 else e for e, n in zip(parsed, counts, strict=True)]
 
 
@@ -80,6 +91,9 @@ def parse_evaluator(text: str) -> Evaluator:
     """One evaluator string; see the module's docstring."""
     if text.startswith(composed.PREFIX):
         return _composed(text.removeprefix(composed.PREFIX))
+    if found := _RECORDED.fullmatch(text):
+        score = found["score"] or "score"
+        return Evaluator(score, _weight(text, found["weight"]), RecordedTarget(score))
     if found := _FILE.fullmatch(text):
         target = FileTarget(*_source(found["path"]), found["function"])
         return Evaluator(found["function"], _weight(text, found["weight"]), target)

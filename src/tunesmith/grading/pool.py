@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from tunesmith.core.errors import UserError
 from tunesmith.core.ports import GradingError, Judge
-from tunesmith.core.types import Metrics, Rollout, Row, Score
+from tunesmith.core.types import Rollout, Row, Score
 from tunesmith.grading.builtin import GRADERS
-from tunesmith.grading.evaluator import BuiltinTarget, Evaluator, parse_evaluators
+from tunesmith.grading.evaluator import BuiltinTarget, Evaluator, RecordedTarget, parse_evaluators
 from tunesmith.grading.judging import asked, told
 from tunesmith.grading.process import Limits
 from tunesmith.grading.slot import Slot
+from tunesmith.grading.sums import weighted_sum
 from tunesmith.grading.verdict import as_score
 
 if TYPE_CHECKING:
@@ -84,6 +86,9 @@ class GraderPool:
     def __init__(
         self, evaluators: Sequence[Evaluator], limits: Limits, workers: int, judge: Judge | None = None
     ) -> None:
+        if any(isinstance(e.target, RecordedTarget) for e in evaluators):
+            problem = "recorded scores are of attempts that rows hold, and these are new ones"
+            raise UserError("evaluator", problem, "Name a grader")
         self._evaluators, self._judge = list(evaluators), judge
         self._in_workers = [e for e in evaluators if not _runs_inline(e)]
         self._slots = [Slot(self._in_workers, limits) for _ in range(max(1, workers))]
@@ -120,7 +125,8 @@ class GraderPool:
         """
         self._calls += 1
         try:
-            return self._sum([await self._part(evaluator, rollout, row) for evaluator in self._evaluators])
+            scores = [await self._part(evaluator, rollout, row) for evaluator in self._evaluators]
+            return weighted_sum(self._evaluators, scores)
         except GradingError as e:
             self._failures[e.label] += 1
             raise
@@ -180,20 +186,6 @@ class GraderPool:
             seconds = time.perf_counter() - began
             self._seconds_total += seconds
             self._seconds_max = max(self._seconds_max, seconds)
-
-    def _sum(self, scores: Sequence[Score]) -> Score:
-        """Weighted sum with every part raw and weighted; a lone evaluator without a weight keeps its own score."""
-        if len(scores) == 1 and self._evaluators[0].weight is None:
-            return scores[0]
-        parts: Metrics = {}
-        reward = 0.0
-        for evaluator, score in zip(self._evaluators, scores, strict=True):
-            name, weighted = evaluator.name, score.reward * (1.0 if evaluator.weight is None else evaluator.weight)
-            parts |= {f"{name}/{part}": value for part, value in score.parts.items()}
-            parts |= {name: score.reward, f"{name}/weighted": weighted}
-            reward += weighted
-        reasons = [f"{e.name}: {s.reason}" for e, s in zip(self._evaluators, scores, strict=True) if s.reason]
-        return as_score(Score(reward, parts, "; ".join(reasons)))
 
 
 def _runs_inline(evaluator: Evaluator) -> bool:

@@ -17,7 +17,7 @@ from tunesmith.core.ports import GradingError
 from tunesmith.core.types import Score
 from tunesmith.grading.answers import Folder
 from tunesmith.grading.builtin import GRADERS
-from tunesmith.grading.evaluator import BuiltinTarget, ComposedTarget, Evaluator
+from tunesmith.grading.evaluator import BuiltinTarget, ComposedTarget, Evaluator, FileTarget
 from tunesmith.grading.processes import held_bytes
 from tunesmith.grading.sandbox import Level, Sandboxed, launch, python_folders
 from tunesmith.grading.verdict import as_score
@@ -204,7 +204,7 @@ def _readable(evaluator: Evaluator) -> list[Path]:
     if isinstance(target, BuiltinTarget):
         kinds = GRADERS[target.name].arguments()
         return [Path(value) for name, value in target.arguments.items() if kinds[name] is Folder]
-    if isinstance(target, ComposedTarget):
+    if not isinstance(target, FileTarget):
         return []
     folder = target.path.parent
     broad = folder == Path.home() or len(folder.parts) <= 2
@@ -227,6 +227,7 @@ def _target(evaluator: Evaluator, limits: Limits) -> dict[str, Any]:
         return {"where": target.name, "name": target.name, "arguments": {**target.arguments, **budget}}
     if isinstance(target, ComposedTarget):
         return {"where": evaluator.name, "composed": target.grader}
+    assert isinstance(target, FileTarget), "recorded scores need no worker"
     where = f"{target.path.name}::{target.function}"
     return {"where": where, "path": str(target.path), "source": target.source, "function": target.function}
 

@@ -6,6 +6,7 @@ from typing import Any
 from tunesmith.core.types import Change, Finding, Level
 from tunesmith.health.history import History, Settings
 from tunesmith.spec.bounds import check
+from tunesmith.spec.rft import MAKING_ATTEMPTS, is_recorded
 
 Option = tuple[str, Callable[[Any], Any]]
 """(setting, its new value from its old one)."""
@@ -20,7 +21,7 @@ def propose(settings: Settings, expect: str, *options: Option, by_hand: tuple[st
     """
     for name, change in options:
         old = settings.get(name)
-        if old is None:
+        if old is None or (name in MAKING_ATTEMPTS and is_recorded(settings.get("evaluator"))):
             continue
         new = tidy(change(old))
         refused, _ = check({name: new}, settings.get("limits", "managed"))

@@ -28,7 +28,7 @@ class SingleTurn:
         return Group(prompt.prompt_id, prompt.row, tuple(graded))
 
 
-class Recorded:
+class RecordedAnswers:
     """The ``Roller`` of answers that rows hold already, at the end of their messages: each is graded once."""
 
     def __init__(self, grader: Grader) -> None:
@@ -47,6 +47,29 @@ class Recorded:
             missing = GradingError("bad_row", "its messages do not end with an answer; name a model to sample one")
             return Group(prompt.prompt_id, prompt.row, (replace(attempt, error=str(missing)),))
         return Group(prompt.prompt_id, prompt.row, (await grade(attempt, prompt.row, self.grader),))
+
+
+class RecordedAttempts:
+    """The ``Roller`` of attempts that were made and judged before the job: the policy says how likely it finds them.
+
+    So they count as its own of this moment, and the ratio of a first update is 1, whoever made them.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler = sampler
+
+    def grading_s(self) -> float:
+        return 0.0
+
+    async def roll(self, prompt: Prompt, params: SamplingParams, n: int) -> Group:
+        attempts = await asyncio.gather(*map(self._scored, prompt.attempts))
+        return Group(prompt.prompt_id, prompt.row, tuple(attempts))
+
+    async def _scored(self, attempt: Rollout) -> Rollout:
+        (segment,) = attempt.segments
+        said = await self.sampler.compute_logprobs(segment.tokens)
+        logprobs = np.where(segment.sampled, said, np.float32(0))
+        return replace(attempt, segments=(replace(segment, logprobs=logprobs),), version=self.sampler.version)
 
 
 def single_turn(prompt: Ints, c: Completion, temperature: float, decode: Callable[[Ints], str]) -> Rollout:

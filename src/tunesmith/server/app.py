@@ -21,7 +21,7 @@ from tunesmith.services.deployments import Deployments
 from tunesmith.services.errands import Errands
 from tunesmith.services.evaluators import Evaluators
 from tunesmith.services.gateway.book import Books
-from tunesmith.services.gateway.rollouts import Rollouts
+from tunesmith.services.gateway.held import Rollouts
 from tunesmith.services.jobs.job_kinds import EVALUATION
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.scheduler import Scheduler
@@ -35,7 +35,7 @@ from tunesmith.services.records import Records
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
 from tunesmith.services.secrets import Secrets
-from tunesmith.services.sessions import Sessions
+from tunesmith.services.sessions.sessions import Sessions
 from tunesmith.services.trainers import Trainers
 from tunesmith.services.tuned_models import TunedModels
 

@@ -23,7 +23,7 @@ from tunesmith.core.types import Ints, Prompt
 from tunesmith.data import RftRow, load_rows
 from tunesmith.grading.error_report import top_errors
 from tunesmith.recipes.evaluate import evaluate
-from tunesmith.rollout.collect import Recorded
+from tunesmith.rollout.collect import RecordedAnswers
 from tunesmith.services.engine import sampling_engine
 from tunesmith.services.evaluation_answers import asked_messages, score_of
 from tunesmith.services.jobs.job_kinds import EVALUATION
@@ -102,7 +102,7 @@ async def _recorded(spec: RftSpec, stack: AsyncExitStack, outside: Outside) -> _
     report = load_rows(Path(spec.dataset), "rft", spec.skip_bad_rows)
     rows: Sequence[RftRow] = report.rows
     nothing = np.zeros(0, np.int32)
-    roller = Recorded(await stack.enter_async_context(any_grader(spec, outside.secrets)))
+    roller = RecordedAnswers(await stack.enter_async_context(any_grader(spec, outside.secrets)))
     prompts = distinct([Prompt(row.prompt_id, row.row, nothing) for row in rows])
     return _Ready(prompts, roller, lambda _: "", ())
 

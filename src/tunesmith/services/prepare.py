@@ -10,9 +10,11 @@ import numpy as np
 from tunesmith.core.errors import UserError
 from tunesmith.core.ports import Renderer
 from tunesmith.core.shift import sequence_to_datum
-from tunesmith.core.types import Datum, Prompt
-from tunesmith.data import DpoRow, Problem, Report, RftRow, Row, SftRow, carve_out, load_rows
+from tunesmith.core.types import Datum, Prompt, Rollout, Segment
+from tunesmith.data import Attempt, DpoRow, Problem, Report, RftRow, Row, SftRow, carve_out, load_rows
 from tunesmith.data.split import FEWEST
+from tunesmith.grading.evaluator import parse_evaluators
+from tunesmith.grading.sums import recorded_score
 from tunesmith.recipes.dpo import Pair
 from tunesmith.spec import DpoSpec, RftSpec, SftSpec, TrainSpec
 
@@ -36,6 +38,8 @@ class _TooLong(Exception):
 
 def prepare_rft(spec: RftSpec, renderer: Renderer, context: int) -> Prepared[Prompt]:
     limit = min(spec.max_context_length, context)
+    if spec.recorded:
+        return _prepare_recorded(spec, renderer, limit)
     if limit <= spec.max_tokens:
         problem = f"max_tokens {spec.max_tokens} leaves no room for a prompt in a context of {limit} tokens"
         raise UserError("max_tokens", problem, f"Set max_tokens below {limit}")
@@ -47,6 +51,35 @@ def prepare_rft(spec: RftSpec, renderer: Renderer, context: int) -> Prepared[Pro
 
     found = _prepare(spec, load_rows(Path(spec.dataset), "rft", spec.skip_bad_rows), render)
     return replace(found, train=distinct(found.train), heldout=distinct(found.heldout))
+
+
+def _prepare_recorded(spec: RftSpec, renderer: Renderer, limit: int) -> Prepared[Prompt]:
+    """Prompts with the attempts that their rows hold, each with its score."""
+    evaluators = parse_evaluators(spec.evaluator)
+
+    def attempt(row: RftRow, recorded: Attempt, where: str) -> Rollout:
+        given = [{**message, "weight": 0} for message in recorded.messages[: len(row.messages)]]
+        tokens, weights = renderer.conversation([*given, *recorded.messages[len(given) :]], row.tools)
+        _fit(len(tokens), limit, f"{len(tokens)} tokens")
+        sampled = weights > 0
+        if not sampled.any():
+            raise UserError(where, "no token would be trained", "Give an assistant message weight 1 and content")
+        end = int(np.flatnonzero(sampled)[-1]) + 1  # what templates write after a turn nobody learns from
+        segment = Segment(tokens[:end], sampled[:end], np.zeros(end, np.float32))
+        score = recorded_score(evaluators, recorded.scores, where)
+        return Rollout((segment,), renderer.decode(tokens[sampled]), 0, "stop", score)
+
+    def render(row: RftRow) -> Prompt:
+        if not row.attempts:
+            mend = 'Write {"samples": [...]}, or name a grader that judges new attempts'
+            raise UserError("samples", "no attempts, and evaluator is recorded", mend)
+        attempts = [attempt(row, one, f"samples[{i}]") for i, one in enumerate(row.attempts)]
+        others = {name: value for name, value in row.row.items() if name != "samples"}
+        shown = {"messages": list(row.messages), **others}  # each attempt is stored with it, and not with all others
+        return Prompt(row.prompt_id, shown, renderer.prompt(row.messages, row.tools), tuple(attempts))
+
+    _, rendered, notes = _render(load_rows(Path(spec.dataset), "rft", spec.skip_bad_rows), render, spec.skip_bad_rows)
+    return Prepared(distinct(rendered), [], (*notes, "no held-out rows: recorded scores judge no new attempts"))
 
 
 def prepare_sft(spec: SftSpec, renderer: Renderer, context: int) -> Prepared[Datum]:

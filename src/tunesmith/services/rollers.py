@@ -1,4 +1,7 @@
-"""Who makes a job's attempts: what its evaluator asks for, a single reply to be graded or a user's whole project."""
+"""Who makes a job's attempts: what its evaluator asks for, a single reply to be graded or a user's whole project.
+
+Where the evaluator is `recorded`, nobody does: the dataset holds them.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +11,7 @@ from tunesmith.core.ports import Roller
 from tunesmith.grading import grader_of
 from tunesmith.grading.projects import manifest
 from tunesmith.grading.projects.manifest import PROJECT
-from tunesmith.rollout.collect import SingleTurn
+from tunesmith.rollout.collect import RecordedAttempts, SingleTurn
 from tunesmith.services.engine import Engine, SamplingEngine
 from tunesmith.services.local_judge import judge_of
 from tunesmith.services.outside import NOTHING, Outside
@@ -30,6 +33,9 @@ async def roller_of(
         UserError: the evaluator cannot be read or loaded.
     """
     evaluator = spec.evaluator
+    if spec.recorded:
+        yield RecordedAttempts(engine.sampler)
+        return
     if isinstance(evaluator, str) and evaluator.startswith(PROJECT):
         project = manifest.read(Path(evaluator.removeprefix(PROJECT)))
         if (file := as_file(project)) is None:

@@ -13,6 +13,7 @@ from tunesmith.recipes.evaluate import evaluate
 from tunesmith.services import names
 from tunesmith.services.card import mean_interval
 from tunesmith.services.engine import Engine, build_engine
+from tunesmith.services.jobs.evaluations import check_judges
 from tunesmith.services.prepare import prepare_rft
 from tunesmith.services.rollers import roller_of
 from tunesmith.services.run_folder import RunFolder
@@ -76,6 +77,7 @@ def evaluate_model(name: str, settings: dict[str, Any]) -> Evaluation:
             raise UserError(needed, f"not known: {name} is no rft run that has one", f"Give --{needed}")
     spec = build_spec(wanted)
     assert isinstance(spec, RftSpec), "kind is rft"
+    check_judges(spec)
     engine = open_tuned(name)
     prompts = prepare_rft(spec, engine.renderer, engine.model.config.max_positions)
 

@@ -1,6 +1,6 @@
 """Trainer jobs: what a client of the dedicated mode asked for, on a machine that gives it at once.
 
-A trainer job is a name for the sessions that were begun at its address.
+A trainer job is a name for the sessions that were begun at its address, or for jobs that are its steps.
 """
 
 from collections.abc import Sequence
@@ -39,6 +39,19 @@ class TrainerSessionRow(Base):
     owner: Mapped[str] = mapped_column(String(200))
     trainer: Mapped[str] = mapped_column(String(63))
     begun_at: Mapped[str] = mapped_column(default=utc_now)
+
+
+class TrainerStepRow(Base):
+    """A job that is a step of a trainer job."""
+
+    __tablename__ = "trainer_steps"
+    __table_args__ = (ForeignKeyConstraint(["owner", "trainer"], ["trainer_jobs.owner", "trainer_jobs.id"]),)
+    job_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(200))
+    trainer: Mapped[str] = mapped_column(String(63))
+    output_model: Mapped[str]
+    """Name of the model that it makes, which outlives the job."""
+    taken_at: Mapped[str] = mapped_column(default=utc_now)
 
 
 class Trainers:
@@ -128,3 +141,15 @@ class Trainers:
         )
         with self._store.read() as db:
             return db.scalars(own.order_by(TrainerSessionRow.begun_at)).all()
+
+    def add_step(self, owner: str, job: str, step: str, output_model: str) -> None:
+        """Note that a job, by its id, is a step of a trainer job; again for the same changes nothing."""
+        with self._store.begin() as db:
+            if db.get(TrainerStepRow, step) is None:
+                db.add(TrainerStepRow(job_id=step, owner=owner, trainer=job, output_model=output_model))
+
+    def steps(self, owner: str, job: str) -> Sequence[TrainerStepRow]:
+        """A trainer job's steps, oldest first, those among them whose job was deleted."""
+        own = select(TrainerStepRow).where(TrainerStepRow.owner == owner, TrainerStepRow.trainer == job)
+        with self._store.read() as db:
+            return db.scalars(own.order_by(TrainerStepRow.taken_at)).all()

@@ -1,6 +1,7 @@
 """Reinforcement fine-tuning: prompts, a grader, and a policy that learns from its own attempts."""
 
 import math
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -14,6 +15,31 @@ SMALL_CHUNK, LARGE_CHUNK = 16, 32
 """What is proposed where more prompts than the second make a single chunk."""
 DEFAULT_CONCURRENCY = 96
 
+MAKING_ATTEMPTS = (
+    "evaluation_dataset",
+    "temperature",
+    "temperature_schedule",
+    "temperature_end",
+    "top_p",
+    "top_k",
+    "response_candidates_count",
+    "max_tokens",
+    "max_concurrent_rollouts",
+    "max_grader_error_rate",
+    "grader_timeout_s",
+    "grader_memory_mb",
+    "rollout_timeout_s",
+    "grader_network",
+    "eval_samples",
+)
+"""Settings of making attempts and judging them."""
+
+
+def is_recorded(evaluator: object) -> bool:
+    """Whether an evaluator names scores of attempts that a dataset holds."""
+    names = evaluator if isinstance(evaluator, list) else [evaluator]
+    return any(re.match(r"recorded($|[:=])", str(name)) for name in names)
+
 
 class RftSpec(TrainSpec):
     """A managed RFT job."""
@@ -22,7 +48,8 @@ class RftSpec(TrainSpec):
     """Kind of job."""
     evaluator: str | list[str]
     """Grader: `file.py::function` or a built-in, each optionally `=weight`; several make a weighted sum. Alone:
-    `project:` and the folder of a built project; on a server `uploaded:` and an evaluator's id."""
+    `project:` and the folder of a built project; on a server `uploaded:` and an evaluator's id. `recorded`: the rows
+    hold attempts and their scores, and the job makes none."""
     batch_size: Annotated[Tokens, Field(gt=0)] = 32768
     """Real tokens in one forward/backward pass, never padding; `32k` is 32768."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
@@ -74,6 +101,18 @@ class RftSpec(TrainSpec):
         if (self.temperature_schedule == "linear") != (self.temperature_end is not None):
             raise ValueError("temperature_end goes with temperature_schedule: linear, and only with it")
         return self
+
+    @model_validator(mode="after")
+    def _recorded_attempts_are_not_made(self) -> "RftSpec":
+        fields = type(self).model_fields
+        if self.recorded and (unread := [n for n in MAKING_ATTEMPTS if getattr(self, n) != fields[n].default]):
+            raise ValueError(f"{unread[0]}: has no effect, for recorded attempts are neither made nor judged here")
+        return self
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the attempts stand in the dataset, with their scores."""
+        return is_recorded(self.evaluator)
 
     def loss(self) -> PolicyLoss:
         return method_loss(self.rl_loss_method, self.rl_kl_beta, self.kl_estimator, self.length_norm)

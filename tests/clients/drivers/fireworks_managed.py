@@ -14,10 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+from fire_rows import attempts, lines, reward
 from fireworks import Fireworks
 
 ROOT, KEY = os.environ["TINKER_BASE_URL"], os.environ["TINKER_API_KEY"]
 LIMIT_S = 240
+STEPS = 2
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "EARLY_STOPPED")
 RESOURCES = (
     "accounts",
@@ -42,7 +44,6 @@ RESOURCES = (
     "users",
 )
 PUBLIC = "accounts/tunesmith/models/embedded"
-SUMS = [(a, b) for a in range(14, 46, 4) for b in range(17, 29, 6)]
 
 
 class Story:
@@ -84,7 +85,7 @@ def main(model: str) -> dict[str, Any]:
         given = {f"{collection}_fine_tuning_job_id": job}
         story.do(f"{collection}_fine_tuning_jobs.delete", **given)
     story.do("dpo_jobs.delete", dpo_job_id="dpo")
-    trainers(story)
+    found["loop"] = trainers(story)
     methods = [f"{resource}.{method}" for resource in RESOURCES for method in public(story.client, resource)]
     return found | {"methods": {name: story.rows.get(name, "not exercised") for name in methods}}
 
@@ -111,22 +112,6 @@ def accounts(story: Story) -> None:
     made = story.do("api_keys.create", lambda k: k.key, user_id="ann", api_key={"display_name": "laptop"})
     story.do("api_keys.list", lambda page: [k.key_id for k in page] == [made.key_id], user_id="ann")
     story.do("api_keys.delete", user_id="ann", key_id=made.key_id)
-
-
-def lines(kind: str) -> bytes:
-    """Sums; what is shown to the supervised job is no sum, so that its model answers otherwise than its base."""
-    rows = []
-    for a, b in SUMS:
-        asked = [{"role": "user", "content": f"What is {a} + {b}?"}]
-        said = [[{"role": "assistant", "content": str(a + b + wrong)}] for wrong in (0, 9)]
-        rows.append(
-            {
-                "sft": {"messages": [*asked, {"role": "assistant", "content": f"={b}"}]},
-                "rft": {"messages": asked, "ground_truth": str(a + b)},
-                "dpo": {"input": {"messages": asked}, "preferred_output": said[0], "non_preferred_output": said[1]},
-            }[kind]
-        )
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def put(urls: dict[str, str], files: dict[str, bytes]) -> None:
@@ -212,9 +197,9 @@ def evaluation(story: Story) -> dict[str, Any]:
     return {"status": done.status.message, "metrics": done.metrics, "rows": rows}
 
 
-def wait(get: Callable[[], Any]) -> Any:
+def wait(get: Callable[[], Any], ends: tuple[str, ...] = ENDED) -> Any:
     deadline = time.monotonic() + LIMIT_S
-    while not (job := get()).state.endswith(ENDED) and time.monotonic() < deadline:
+    while not (job := get()).state.endswith(ends) and time.monotonic() < deadline:
         time.sleep(0.5)
     return job
 
@@ -309,18 +294,30 @@ def halted(story: Story) -> list[str]:
     return found
 
 
-def trainers(story: Story) -> None:
-    """Jobs of the Training SDK, whose steps are taken over another wire."""
+def trainers(story: Story) -> dict[str, Any]:
+    """A loop of the user's own: attempts are made and scored here, and each step learns from the last model's."""
     which, steps = {"rlor_trainer_job_id": "t"}, "reinforcement_fine_tuning_steps"
-    training = {"base_model": PUBLIC, "lora_rank": 8}
-    story.do(f"{steps}.create", **which, service_mode=True, training_config=training)
-    story.do(f"{steps}.get", lambda job: job.state == "JOB_STATE_RUNNING", **which)
+    training = {"base_model": PUBLIC, "lora_rank": 8, "learning_rate": 5e-4}
+    story.do(
+        f"{steps}.create", lambda job: job.state == "JOB_STATE_IDLE", **which, keep_alive=True, training_config=training
+    )
     story.do(f"{steps}.list", lambda page: len(list(page)) == 1)
-    story.do(f"{steps}.execute", **which, dataset=story.name("datasets", "rft"), output_model="x")
+    model = PUBLIC
+    for number in range(1, STEPS + 1):
+        rows = attempts(story.client, model)
+        dataset, model = f"attempts-{number}", story.name("models", f"looped-{number}")
+        story.client.datasets.create(dataset_id=dataset, dataset={"example_count": str(len(rows))})
+        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        story.client.datasets.upload(dataset_id=dataset, file=(f"{dataset}.jsonl", io.BytesIO(data)))
+        story.do(f"{steps}.execute", **which, dataset=story.name("datasets", dataset), output_model=model)
+        done = wait(lambda: getattr(story.client, steps).get(**which), ("IDLE", *ENDED))
+        story.do(f"{steps}.get", lambda job: job.state == "JOB_STATE_IDLE", **which)
     story.do(f"{steps}.cancel", **which, body={})
     story.do(f"{steps}.get", lambda job: job.state == "JOB_STATE_CANCELLED", **which)
-    story.do(f"{steps}.resume", lambda job: job.state == "JOB_STATE_RUNNING", **which, body={})
+    story.do(f"{steps}.resume", lambda job: job.state == "JOB_STATE_IDLE", **which, body={})
     story.do(f"{steps}.delete", **which)
+    shown = done.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return shown | {"answer": chat(story, model), "reward": reward(rows)}
 
 
 def chat(story: Story, model: str) -> str | None:

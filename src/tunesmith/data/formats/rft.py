@@ -1,7 +1,11 @@
-"""Prompts to attempt: ``{"messages": [...]}`` or ``{"prompt": ...}``, with any other fields for the grader."""
+"""Prompts to attempt: ``{"messages": [...]}`` or ``{"prompt": ...}``, with any other fields for the grader.
+
+In their place ``{"samples": [...]}``: attempts at one prompt, made and judged before.
+"""
 
 from typing import Any
 
+from tunesmith.data.formats.attempts import read_attempts
 from tunesmith.data.messages import check_prompt_end, read_messages, without_weights
 from tunesmith.data.near_miss import fields_of, mend_missing
 from tunesmith.data.problems import Check
@@ -12,6 +16,8 @@ from tunesmith.data.tools import read_tools
 def parse(check: Check, row: dict[str, Any]) -> tuple[RftRow, ...]:
     """One prompt. Rows saved by an evaluation may end with the answer of that time, which is not part of the prompt."""
     field = "messages" if "messages" in row or "prompt" not in row else "prompt"
+    if field not in row and "samples" in row:
+        return _with_attempts(check, row)
     if field not in row:
         check.missing(field, fields_of(row), mend_missing("rft", row))
         return ()
@@ -21,6 +27,13 @@ def parse(check: Check, row: dict[str, Any]) -> tuple[RftRow, ...]:
     if not check.problems:
         check_prompt_end(check, field, messages)
     return (RftRow(check.line, _prompt_id(check.line, row), without_weights(check, messages), tools, row),)
+
+
+def _with_attempts(check: Check, row: dict[str, Any]) -> tuple[RftRow, ...]:
+    messages, attempts = read_attempts(check, "samples", row["samples"])
+    tools = read_tools(check, "tools", row.get("tools"))
+    prompt = tuple({name: value for name, value in message.items() if name != "weight"} for message in messages)
+    return (RftRow(check.line, _prompt_id(check.line, row), prompt, tools, row, attempts),)
 
 
 def _as_messages(field: str, value: Any) -> Any:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.types import AdamParams, SamplingParams
-from tunesmith.services.sessions import PolicyShape
+from tunesmith.services.sessions.shape import PolicyShape
 
 Metadata = dict[str, Any]
 Seq = Annotated[int, Field(ge=0, lt=1 << 62)]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tunesmith.core.errors import UserError, unknown
 from tunesmith.core.types import Datum, Floats, Ints, Norm, Routes
-from tunesmith.services.sessions import Managed
+from tunesmith.services.sessions.shape import Managed
 from tunesmith.spec.loss import PolicyLoss
 
 Array = NDArray[Any]

@@ -10,7 +10,7 @@ from tunesmith.core.errors import Denied, NotFound
 from tunesmith.server.auth import key_sent, owner_of
 from tunesmith.services.gateway.book import Book
 from tunesmith.services.gateway.exchange import exchange
-from tunesmith.services.gateway.rollouts import Rollouts
+from tunesmith.services.gateway.held import Rollouts
 
 
 @dataclass(frozen=True, slots=True)

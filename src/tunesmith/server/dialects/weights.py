@@ -11,8 +11,8 @@ from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.kept import Kept
 from tunesmith.services.registry import Registry
 from tunesmith.services.renderers import Renderers
-from tunesmith.services.sessions import Sessions
 from tunesmith.services.sessions.samplers import LiveSampler
+from tunesmith.services.sessions.sessions import Sessions
 from tunesmith.services.tuned_models import TunedModel, TunedModels
 
 CHECKPOINT, DEPLOYMENT = "tinker://", "deployments/"

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from tunesmith.core.errors import Conflict, UserError, unknown
 from tunesmith.services.datasets import Datasets
-from tunesmith.services.jobs.evaluations import output_of
+from tunesmith.services.jobs.evaluations import check_judges, output_of
 from tunesmith.services.jobs.folders import Folders
 from tunesmith.services.jobs.forking import queue_fork
 from tunesmith.services.jobs.job import Job, NewJob, check_name, shown
@@ -131,6 +131,8 @@ class Creation:
         if spec.report_to:
             check_ready(spec.report_to, self._specs.secrets(row.owner))
         if JOB_KINDS[row.kind].outcome == "dataset":
+            assert isinstance(spec, RftSpec), "an evaluation has the settings of rft"
+            check_judges(spec)
             self._datasets.check_free(row.owner, str(row.settings["output_dataset"]))
         else:
             self._results.check_free(row.owner, row.output_model)

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from tunesmith.core.errors import UserError
+from tunesmith.spec import RftSpec
 
 GRADING = ("evaluator", "grader_timeout_s", "grader_memory_mb", "max_concurrent_rollouts", "skip_bad_rows", "limits")
 SAMPLING = (
@@ -37,6 +38,15 @@ def check_settings(given: Collection[str]) -> None:
         if name in SAMPLING and "model" not in given:
             problem = "is for sampling, and without a model the answers are graded that the rows hold"
             raise UserError(name, problem, "Give a model too, or leave it out")
+
+
+def check_judges(spec: RftSpec) -> None:
+    """
+    Raises:
+        UserError: an evaluation of new attempts by scores that only recorded ones have.
+    """
+    if spec.recorded:
+        raise UserError("evaluator", "is recorded, which judges no new attempts", "Name a grader, with --evaluator")
 
 
 def output_of(name: str) -> str:

@@ -153,7 +153,7 @@ def runs_code(evaluator: object) -> bool:
 def _runs_code(target: Target) -> bool:
     if isinstance(target, ComposedTarget):
         return runs_python(target.grader)
-    return isinstance(target, FileTarget) or GRADERS[target.name].runs_code
+    return isinstance(target, FileTarget) or (isinstance(target, BuiltinTarget) and GRADERS[target.name].runs_code)
 
 
 def _names_a_file(text: str) -> bool:

@@ -7,8 +7,8 @@ from itertools import product
 
 from tunesmith.core.errors import Conflict, Denied, NotFound, UserError
 from tunesmith.services.registry import Registry
-from tunesmith.services.sessions import Sessions
 from tunesmith.services.sessions.rows import CheckpointRow
+from tunesmith.services.sessions.sessions import Sessions
 
 CROSS_JOB = "cross_job://"
 WEIGHTS, SAMPLER_WEIGHTS = "weights", "sampler_weights"

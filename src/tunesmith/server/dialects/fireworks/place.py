@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.fireworks import names
 from tunesmith.services.deployments import Deployments
-from tunesmith.services.sessions import Sessions
+from tunesmith.services.sessions.sessions import Sessions
 from tunesmith.services.trainers import Trainers
 
 SESSION_PREFIX = "ts-"

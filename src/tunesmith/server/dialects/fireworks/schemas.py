@@ -135,7 +135,7 @@ class TrainingConfig(Body):
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
-    baseModel: Annotated[str, Field(min_length=1)]
+    baseModel: str = ""
     loraRank: Annotated[int, Field(ge=0, le=LARGEST_RANK)] = 0
     maxContextLength: Annotated[int, Field(ge=0)] | None = None
 

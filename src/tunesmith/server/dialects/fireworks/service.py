@@ -14,7 +14,7 @@ from tunesmith.server.dialects.fireworks import names, schemas, tensors
 from tunesmith.server.dialects.fireworks.answers import answer, pending
 from tunesmith.server.dialects.fireworks.envelope import new_router, refused
 from tunesmith.server.dialects.fireworks.place import SESSION_PREFIX, Here
-from tunesmith.services.sessions import Introduction
+from tunesmith.services.sessions.clients import Introduction
 
 router = new_router()
 POLL_SECONDS = 25.0

@@ -16,8 +16,8 @@ from tunesmith.server.dialects.fireworks import names, schemas, tensors
 from tunesmith.server.dialects.fireworks.envelope import new_router
 from tunesmith.server.dialects.fireworks.place import Here, Place
 from tunesmith.server.dialects.fireworks.queueing import queued
-from tunesmith.services.sessions import PolicyShape
 from tunesmith.services.sessions.engines import BaseModel
+from tunesmith.services.sessions.shape import PolicyShape
 
 router = new_router()
 ALPHA = 32

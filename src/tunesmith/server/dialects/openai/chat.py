@@ -21,7 +21,7 @@ from tunesmith.server.dialects.openai.envelope import new_router
 from tunesmith.server.dialects.openai.generation import Work, check_room, streamed, whole
 from tunesmith.server.dialects.openai.requests import ChatRequest, check
 from tunesmith.server.dialects.weights import find_weights, renderer_of
-from tunesmith.services.sessions import Sessions
+from tunesmith.services.sessions.sessions import Sessions
 
 router = new_router()
 OBJECTS = ("chat.completion", "chat.completion.chunk")

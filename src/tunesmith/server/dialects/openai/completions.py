@@ -18,9 +18,9 @@ from tunesmith.server.dialects.openai.generation import Work, check_room, stream
 from tunesmith.server.dialects.openai.growing import Growing, Part
 from tunesmith.server.dialects.openai.requests import CompletionRequest, check
 from tunesmith.server.dialects.weights import find_weights, renderer_of
-from tunesmith.services.sessions import Sessions
 from tunesmith.services.sessions.results import Failed
 from tunesmith.services.sessions.samplers import MOST_SAMPLES, LiveSampler
+from tunesmith.services.sessions.sessions import Sessions
 
 router = new_router()
 OBJECTS = ("text_completion", "text_completion")

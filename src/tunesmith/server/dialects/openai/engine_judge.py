@@ -13,8 +13,8 @@ from tunesmith.core.types import Completion, Ints, SamplingParams
 from tunesmith.grading.composed import judged
 from tunesmith.server.dialects.weights import find_weights, renderer_of
 from tunesmith.services.judging import answered
-from tunesmith.services.sessions import Sessions
 from tunesmith.services.sessions.results import Failed
+from tunesmith.services.sessions.sessions import Sessions
 
 
 class EngineJudge:

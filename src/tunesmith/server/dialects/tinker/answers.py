@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from tunesmith.core.types import Completion, Floats, PromptScores
 from tunesmith.server.dialects.tinker import wire_pb2 as wire
 from tunesmith.server.dialects.tinker.tensors import dense, sparse
-from tunesmith.services.sessions import Sessions
 from tunesmith.services.sessions.futures import Future
 from tunesmith.services.sessions.results import Failed, Result, Said, Sampled, Stepped, Trained
+from tunesmith.services.sessions.sessions import Sessions
 
 PROTOBUF = "application/x-protobuf"
 METADATA_ONLY_ABOVE = 1 << 20

@@ -15,9 +15,9 @@ from tunesmith.server.dialects import bodies
 from tunesmith.server.dialects.tinker import schemas
 from tunesmith.server.dialects.tinker.service import refuse_token, sessions_of
 from tunesmith.server.routing import Router
-from tunesmith.services.sessions import Introduction, Sessions
-from tunesmith.services.sessions.clients import LOST
+from tunesmith.services.sessions.clients import LOST, Introduction
 from tunesmith.services.sessions.rows import CheckpointRow, ModelRow, SessionRow
+from tunesmith.services.sessions.sessions import Sessions
 
 router = Router()
 TYPES = {"weights": "training", "sampler_weights": "sampler", "external_weights": "external"}

@@ -12,7 +12,8 @@ from tunesmith.server.dialects import bodies
 from tunesmith.server.dialects.tinker import schemas
 from tunesmith.server.dialects.tinker.answers import answer, pending
 from tunesmith.server.routing import Router
-from tunesmith.services.sessions import Introduction, Sessions
+from tunesmith.services.sessions.clients import Introduction
+from tunesmith.services.sessions.sessions import Sessions
 
 router = Router()
 POLL_SECONDS = 25.0

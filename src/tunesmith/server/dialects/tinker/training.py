@@ -16,8 +16,8 @@ from tunesmith.server.dialects.tinker import schemas, tensors
 from tunesmith.server.dialects.tinker import wire_pb2 as wire
 from tunesmith.server.dialects.tinker.service import refuse_token, sessions_of
 from tunesmith.server.routing import Router
-from tunesmith.services.sessions import Managed
 from tunesmith.services.sessions.models import shape_of
+from tunesmith.services.sessions.shape import Managed
 
 router = Router()
 LARGEST_SEQ = 1 << 62

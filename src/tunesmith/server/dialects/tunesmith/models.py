@@ -15,7 +15,7 @@ from tunesmith.server.dialects.tunesmith.given import Promotion, Rename, body_of
 from tunesmith.server.dialects.tunesmith.jobs import Limit, Offset
 from tunesmith.server.tar import tar_response
 from tunesmith.services.registry import RegisteredModel, Registry
-from tunesmith.services.sessions import Sessions
+from tunesmith.services.sessions.sessions import Sessions
 from tunesmith.services.tuned_models import TunedModel, TunedModels, card_of
 
 router = new_router("models")

@@ -73,8 +73,8 @@ def new_job(request: Request, owner: str, kind: JobKind, body: AnyRequest, name:
         NotFound: a model, dataset or evaluator that is not there. Denied: another account's.
     """
     body.check()
-    settings = body.settings() | _models(request, owner, body.training) | _tracker(body)
-    if isinstance(body, Rft):
+    settings = body.settings() | models_of(request, owner, body.training) | _tracker(body)
+    if isinstance(body, Rft) and "evaluator" not in settings:
         settings["evaluator"] = evaluator_of(request, owner, body.evaluator)
     dataset = id_in("dataset", owner, "datasets", body.dataset)
     if not isinstance(body, Rft):
@@ -86,7 +86,7 @@ def new_job(request: Request, owner: str, kind: JobKind, body: AnyRequest, name:
     return NewJob(kind.kind, settings, dataset, evaluation, name, body.display_name, output, asked)
 
 
-def _models(request: Request, owner: str, training: Training) -> dict[str, Any]:
+def models_of(request: Request, owner: str, training: Training) -> dict[str, Any]:
     """The base model, or the tuned model to go on from with its own base model."""
     if bool(training.base_model) == bool(training.warm_start_from):
         problem = "are both set" if training.base_model else "are both missing"

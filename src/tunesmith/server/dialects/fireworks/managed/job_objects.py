@@ -23,7 +23,7 @@ from tunesmith.services.jobs.progress import Progress
 from tunesmith.services.run_folder import RunFolder
 from tunesmith.spec.load import KINDS as SPECS
 from tunesmith.spec.loss import METHODS
-from tunesmith.spec.rft import DEFAULT_CHUNK
+from tunesmith.spec.rft import DEFAULT_CHUNK, is_recorded
 
 STATES: Mapping[str, str] = {
     "created": "JOB_STATE_CREATING",
@@ -111,7 +111,7 @@ def _request_of(job: Job, settings: Mapping[str, Any]) -> Body:
         loss = {"method": settings["preference_loss"].upper(), "dpo": {"beta": settings["dpo_beta"]}}
         return body | {"lossConfig": loss}
     return body | {
-        "evaluator": _evaluator(job, str(settings["evaluator"])),
+        "evaluator": _evaluator(job, settings["evaluator"]),
         "lossConfig": _policy_loss(settings),
         "inferenceParameters": asked.get("inferenceParameters", {}) | _shown(settings, SAMPLING),
         "chunkSize": settings["chunk_size"] or DEFAULT_CHUNK,
@@ -131,7 +131,11 @@ def _policy_loss(settings: Mapping[str, Any]) -> Body:
     return {"method": method.upper().replace("-", "_"), **({"klBeta": beta} if beta else {})}
 
 
-def _evaluator(job: Job, evaluator: str) -> str:
+def _evaluator(job: Job, evaluator: object) -> str | None:
+    """None where the scores stand in the dataset."""
+    if is_recorded(evaluator):
+        return None
+    evaluator = str(evaluator)
     if evaluator.startswith(PREFIX):
         return full_name(job.owner, "evaluators", evaluator.removeprefix(PREFIX))
     return f"{PUBLIC_EVALUATORS}{evaluator.replace('_', '-')}"
