@@ -93,7 +93,7 @@ def test_the_run_folder_page_names_every_file_that_a_run_writes(finished_run: Ru
         for p in folder.iterdir()
     }
     assert written - known == {"rollouts", "checkpoints"}
-    assert known - written <= {"model", "findings.json", "parent.json", "name.txt", "trackers", "tracker.log"}
+    assert known - written <= {"model", "findings.json", "parent.json", "name.txt", "trackers"}
 
 
 def test_every_metric_is_documented(finished_run: RunFolder, sft_run: RunFolder, dpo_run: RunFolder) -> None:

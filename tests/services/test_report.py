@@ -70,7 +70,7 @@ def test_the_card_of_preference_runs_has_losses(tmp_path):
     card = build_card(run).as_dict("dpo")
     assert (card["heldout_loss_before"], card["heldout_loss_after"]) == (0.693, 0.5)
     assert not [name for name in card if "reward" in name or "ci95" in name]
-    assert "Held-out loss fell to 0.500 from 0.693 (-0.193, better)." in page_of(run)
+    assert "Held-out loss 0.693 -&gt; 0.500 (-0.193); no interval was measured." in page_of(run)
 
 
 def test_the_written_card_counts_once_the_run_has_ended(trained):
@@ -97,7 +97,7 @@ def test_the_interval_of_the_change(before, after, interval):
 def test_a_report_shows_the_result_the_findings_and_the_curves(trained):
     (trained.path / "adapter").mkdir()
     page = page_of(trained)
-    assert "Held-out reward rose to 1.000 from 0.250 (+0.750, better)." in page
+    assert "Held-out reward 0.250 -&gt; 1.000 (+0.750, 95% interval" in page and "the change may be chance." in page
     assert "nothing left to learn" in page
     assert "max_tokens: 2048 -&gt; 4096" in page
     titles = re.findall(r"<figcaption><h3>([^<]+)", page)

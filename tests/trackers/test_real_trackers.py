@@ -100,6 +100,19 @@ def test_a_trace_has_each_step_and_its_phases(told):
     assert b"setting.lora_rank" in spans
 
 
+def test_a_collector_that_is_away_is_told_later(told):
+    """Nothing listens at the discard port."""
+    run, _, _ = told
+    known = run / "trackers" / "otel.json"
+    known.unlink()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PACKAGES))}
+    environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    track = [sys.executable, "-m", "tunesmith.cli.main", "track", str(run), "--report-to", "otel"]
+    done = subprocess.run(track, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "the collector did not take" in done.stderr, done.stderr
+    assert not known.exists()
+
+
 def test_nothing_went_wrong_on_the_way(told):
     run, _, _ = told
     assert "was not told" not in (run / "log.txt").read_text()

@@ -1,6 +1,8 @@
 """Reporting beside a run: what a tracker is told, and that one which hangs or fails costs the run nothing."""
 
 import time
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ class Recorder:
 
     def __init__(self):
         self.about = self.ending = None
-        self.steps, self.tables, self.findings = [], [], []
+        self.steps, self.tables, self.findings, self.moments = [], [], [], []
 
     def open(self, about):
         self.about = about
@@ -30,6 +32,7 @@ class Recorder:
 
     def log(self, step, metrics, at):
         self.steps.append((step, metrics))
+        self.moments.append(at)
 
     def table(self, step, rows):
         self.tables.append((step, rows))
@@ -84,6 +87,16 @@ def test_names_are_the_settings_or_the_folder_s(run):
     (run.path / "trackers" / "recorder.json").unlink()
 
 
+def test_a_run_that_ended_long_ago_is_told_with_the_times_of_then(run):
+    recorder, state = told(run), run.state()
+    (run.path / "trackers" / "recorder.json").unlink()
+    assert recorder.about.began == datetime.fromisoformat(state.started_at).timestamp()
+    assert recorder.ending.at == recorder.moments[-1] == datetime.fromisoformat(state.ended_at).timestamp()
+    took = [sum(line.get(f"time/{part}_s", 0.0) for part in ("rollout", "train", "eval")) for line in run.timing()]
+    gaps = [after - before for before, after in pairwise(recorder.moments)]
+    assert gaps == [pytest.approx(seconds, abs=1e-5) for seconds in took[1:]]
+
+
 def test_a_table_shows_the_lowest_and_the_highest(run):
     recorder = told(run)
     rows = dict(recorder.tables)[1]
@@ -116,10 +129,13 @@ def test_a_tracker_that_hangs_or_fails_costs_the_run_nothing(root, tmp_path, mon
     (tmp_path / "tensorboardX.py").write_text(library)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     run = RunFolder(tmp_path / "run").create(settings("sft", root) | _unset(), "sft")
-    began = time.monotonic()
-    with reported(run, ["tensorboard"], flush_s=8.0 if "code" in problem else 0.5):
+    began, warned = time.monotonic(), []
+    with reported(run, ["tensorboard"], warned.append, flush_s=8.0 if "code" in problem else 0.5):
         assert time.monotonic() - began < 60, "it waits for one that sleeps for 600"
-    assert f"tensorboard was not told everything: it {problem}" in (run.path / "log.txt").read_text()
+    [said] = warned
+    assert said.startswith(f"tensorboard was not told everything: it {problem}") and "trackers/tensorboard.log" in said
+    assert ("(OSError: away)" in said) == ("code" in problem)
+    assert said in (run.path / "log.txt").read_text()
 
 
 def test_the_same_job_with_and_without_a_failing_tracker_ends_the_same(root, tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ class Progress:
         self.run: RunFolder | None = None
 
     def watcher(self) -> Watcher:
-        return Watcher(self.started, self.stepped, self.found)
+        return Watcher(self.started, self.stepped, self.found, self.warned)
 
     def started(self, run: RunFolder, num_steps: int, notes: list[str]) -> None:
         self.run, self.num_steps, self.began = run, num_steps, time.monotonic()
@@ -49,6 +49,9 @@ class Progress:
     def found(self, finding: Finding) -> None:
         text = f"  {finding.level}: {finding.rule}: {finding.saw}. {finding.advice}"
         say(text, fg=LEVEL_COLORS.get(finding.level, "cyan"))
+
+    def warned(self, text: str) -> None:
+        say(f"  warning: {text}", fg=LEVEL_COLORS["warning"])
 
     def _time_left(self, step: int) -> str:
         done = step - self.first_step

@@ -35,7 +35,10 @@ def lines(card: Mapping[str, Any]) -> list[Line]:
     chosen = card.get("result_step", card["steps"])
     rows: list[tuple[str, str | None]] = [
         ("result", f"weights of step {chosen}, the best on held-out rows" if chosen != card["steps"] else None),
-        ("state", f"{card['state']} after {card['steps']} steps, {_shown(card['optimizer_updates'])} updates"),
+        (
+            "state",
+            f"{card['state']} after {_counted(card['steps'], 'step')}, {_counted(card['optimizer_updates'], 'update')}",
+        ),
         ("weight change", _with(card.get("weight_change_norm"), "L2 norm")),
         ("sampler gap", None if gap is None else f"{gap:.1e} nats at most" if gap else "0 nats: none at all"),
         ("cut off at the limit", _share(card.get("truncated_share"))),
@@ -70,8 +73,8 @@ def _bars(card: Mapping[str, Any]) -> list[tuple[str, float, float]]:
     return [(when, value, 100 * min(max(value, 0.0), 1.0)) for when, value in pair if value is not None]
 
 
-def _shown(value: float | None) -> str:
-    return "no" if value is None else show_value(value, "number")
+def _counted(value: int | None, what: str) -> str:
+    return f"{value or 'no'} {what}{'' if value == 1 else 's'}"
 
 
 def _with(value: float | None, unit: str) -> str | None:

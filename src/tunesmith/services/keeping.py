@@ -25,6 +25,8 @@ class Watcher:
     stepped: Callable[[StepReport], None] = lambda report: None
     found: Callable[[Finding], None] = lambda finding: None
     """A finding that was not there before."""
+    warned: Callable[[str], None] = lambda text: None
+    """Something went wrong beside the run, which is not affected: a tracker was not told everything."""
 
 
 SILENT = Watcher()

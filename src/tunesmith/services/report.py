@@ -1,7 +1,7 @@
 """report.html: one self-contained page that shows whether a run worked, and why. No network, no scripts."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tunesmith.core.types import Metrics
 from tunesmith.health.history import series
 from tunesmith.services.card import current_card
+from tunesmith.services.card_pages import headline
 from tunesmith.services.chart import Axis, Line, duration, line_chart, number, show_value
 from tunesmith.services.family import origin_in_words
 from tunesmith.services.run_folder import RunFolder, RunState
@@ -80,7 +81,32 @@ CHARTS = (
 
 def write_report(run: RunFolder) -> Path:
     """Write report.html from what the folder holds so far, and say where it is."""
-    history, state, spec = run.metrics(), run.state(), run.spec()
+    folder = shlex.quote(str(run.path))
+    files = [("Every number of these curves is in", "metrics.jsonl")]
+    if run.rollout_steps("step"):
+        files += [("Every attempt with its tokens, log-probabilities and rewards is in", "rollouts/")]
+    ways = Ways(f"tunesmith sample {folder}", f"tunesmith resume {folder}", files)
+    return run.write_report(report_page(run, run.spec(), ways))
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a reader goes on, where they are."""
+
+    to_try: str
+    """Command that talks to the tuned model."""
+    to_resume: str
+    more: Sequence[tuple[str, str]]
+    """(what there is besides, its command or file)."""
+
+
+def report_page(run: RunFolder, settings: Mapping[str, Any], ways: Ways) -> str:
+    """The page of what the folder holds so far.
+
+    Args:
+        settings: as the reader knows them: those of a server's job by names, not by its folders.
+    """
+    history, state = run.metrics(), run.state()
     card = current_card(run)
     environment = Environment(
         loader=PackageLoader("tunesmith.services"),
@@ -89,7 +115,7 @@ def write_report(run: RunFolder) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("report.html").render(
+    return environment.get_template("report.html").render(
         name=run.name,
         state=state,
         headline=_headline(card),
@@ -99,26 +125,21 @@ def write_report(run: RunFolder) -> Path:
         charts=_charts(history),
         parts=_parts(history),
         samples=_samples(run),
-        settings=_settings(spec, state.kind),
-        run=shlex.quote(str(run.path)),
+        settings=_settings(settings, state.kind),
+        ways=ways,
         tuned=any((run.path / folder).is_dir() for folder in ("adapter", "model")),
         show=show_value,
     )
-    return run.write_report(page)
 
 
 def _headline(card: dict[str, Any]) -> str:
     """The result in one sentence."""
-    for name, better in (("reward", 1), ("loss", -1)):
+    for name in ("reward", "loss"):
         before, after = card.get(f"heldout_{name}_before"), card.get(f"heldout_{name}_after")
-        if before is None:
-            continue
-        if after is None:
+        if before is not None and after is None:
             return f"Held-out {name} before training: {before:.3f}."
-        verb = "did not change at" if after == before else "rose to" if after > before else "fell to"
-        praise = "better" if (after - before) * better > 0 else "worse"
-        sentence = f"Held-out {name} {verb} {after:.3f} from {before:.3f}"
-        return sentence + ("." if after == before else f" ({after - before:+.3f}, {praise}).")
+        if before is not None:
+            return headline(card)
     return "No held-out evaluation yet."
 
 
@@ -194,7 +215,7 @@ def _cut(text: str) -> str:
     return text if more <= 0 else f"{text[:MOST_CHARACTERS]} … ({more} more characters in the rollouts file)"
 
 
-def _settings(spec: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+def _settings(spec: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     """Every setting with its value, its default and its meaning; those that were changed come first."""
     fields = KINDS[kind].model_fields
     rows = []

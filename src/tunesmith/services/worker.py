@@ -113,7 +113,7 @@ async def _work(
             run.create(spec.model_dump(), spec.kind)
             stack.enter_context(run.exclusive())
         run.set_state("RUNNING", num_steps=recipe.num_steps, step=max(after, 0))
-        trackers.enter_context(reported(run, spec.report_to))
+        trackers.enter_context(reported(run, spec.report_to, watcher.warned))
         for note in notes:
             run.log(note, "warning" if note in warnings else "info")
         watcher.started(run, recipe.num_steps, notes)
@@ -187,8 +187,8 @@ def _finish(run: RunFolder, spec: AnySpec, engine: Engine, early_stop: str) -> N
     run.set_state("EARLY_STOPPED" if early_stop else "COMPLETED", reason=early_stop)
     write_report(run)
     card = build_card(run, chosen.step if chosen else None).as_dict(spec.kind)
-    run.write_page("card.md", as_markdown(run.path.name, card))
-    run.write_page("card.html", as_html(run.path.name, card))
+    run.write_page("card.md", as_markdown(run.name, card))
+    run.write_page("card.html", as_html(run.name, card))
     run.write_card(card)
 
 

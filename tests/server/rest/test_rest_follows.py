@@ -81,7 +81,8 @@ def test_what_it_leaves(client, followed):
     one = page["items"][0]
     assert one["candidate"] == 0 and one["text"] and isinstance(one["trained"], bool)
     assert client.get(f"/jobs/{job}/rollouts/9").status_code == 404
-    assert "<svg" in client.get(f"/jobs/{job}/report.html").text
+    report = client.get(f"/jobs/{job}/report.html").text
+    assert "<svg" in report and "tunesmith chat taught" in report and "/jobs/job-" not in report
     with tarfile.open(fileobj=io.BytesIO(client.get(f"/jobs/{job}/result.tar").content)) as archive:
         assert f"{job}/adapter_model.safetensors" in archive.getnames()
 

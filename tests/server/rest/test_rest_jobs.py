@@ -21,7 +21,7 @@ def test_settings_stand_beside_the_fields_of_the_job(app, call, upload):
     jobs: Jobs = app.state.jobs
     assert jobs.spec("somebody", body["id"]).epochs == 2
     spec = call("GET", f"/jobs/{body['id']}/spec")[1]
-    assert (spec["dataset"], spec["base_model"], spec["epochs"]) == ("rft", None, 2)
+    assert (spec["dataset"], spec["base_model"], spec["epochs"]) == ("rft", "tunesmith/embedded", 2)
     assert "output_dir" not in spec
 
 

@@ -131,6 +131,21 @@ def test_comparing_jobs_says_what_differs(app, get):
     assert f'value="{first.id}" checked' in get(f"/compare?job={first.id}").text
 
 
+def test_results_stand_side_by_side_in_words_and_name_no_folder_of_the_server(app, get):
+    made = [new_job(app, "ann", name) for name in ("one", "two")]
+    jobs = app.state.jobs
+    for job, after in zip(made, (0.75, 0.25), strict=True):
+        run = jobs.run("ann", job.id).create(jobs.spec("ann", job.id).model_dump(), "rft")
+        for step, reward in ((0, 0.5), (1, after)):
+            run.append_metrics(step, {"eval/reward_mean": reward, "optim/updates": 1.0})
+        run.set_state("RUNNING", step=1)
+    page = get("/compare?" + "&".join(f"job={job.id}" for job in made)).text
+    row = re.search(r'<th scope="row">held-out reward</th>(.*?)</tr>', page)
+    assert row and re.findall(r">([^<]+)</td>", row[1]) == ["0.5 → 0.75", "0.5 → 0.25"]
+    assert "RUNNING after 1 step, 2 updates" in page and "none of those looked for" in page
+    assert str(app.state.settings.data_dir) not in page
+
+
 def test_a_refusal_leads_back_to_the_page_that_asked(ask, session):
     def refused(referer):
         headers = {"cookie": f"{COOKIE}={session}", "host": "localhost", "referer": referer}

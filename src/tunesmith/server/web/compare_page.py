@@ -14,13 +14,13 @@ from tunesmith.server.web.job_view import asked_settings
 from tunesmith.server.web.pages import new_router, page
 from tunesmith.server.web.visitor import PREFIX, Seen
 from tunesmith.services.card import current_card
+from tunesmith.services.card_pages import lines
 from tunesmith.services.compare import MOST_RUNS, differing, what_it_can_be_put_down_to
 from tunesmith.services.curves import Curves
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
 
 router = new_router()
-NOT_RESULTS = ("run_dir", "state", "findings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,21 @@ def _side(jobs: Jobs, job: Job) -> Side:
 
 
 def _results(sides: list[Side]) -> dict[str, list[str]]:
-    """Number of the cards -> in each job; what none has measured is left out."""
-    names = dict.fromkeys(name for side in sides for name in side.card if name not in NOT_RESULTS)
-    found = {name: [side.card.get(name) for side in sides] for name in names}
-    return {
-        name.replace("_", " "): ["—" if value is None else words.typed(value) for value in values]
-        for name, values in found.items()
-        if any(value is not None for value in values)
-    }
+    """What the cards tell -> in each job; what none has measured is left out."""
+    told = [_told(side.card) if side.card else {} for side in sides]
+    return {name: [each.get(name, "—") for each in told] for name in dict.fromkeys(n for each in told for n in each)}
+
+
+def _told(card: dict[str, Any]) -> dict[str, str]:
+    """A card in words, the findings by their names."""
+    held_out = {}
+    for name in ("reward", "loss"):
+        before, after = (card.get(f"heldout_{name}_{when}") for when in ("before", "after"))
+        if before is not None:
+            held_out[f"held-out {name}"] = f"{words.number(before)} → {words.number(after)}"
+    if interval := card.get("heldout_ci95"):
+        held_out["95% interval of the change"] = f"{interval[0]:+.3f} to {interval[1]:+.3f}"
+    return held_out | dict(lines(card)) | {"findings": ", ".join(f["rule"] for f in card["findings"]) or "none"}
 
 
 def _charts(request: Request, jobs: list[Job]) -> list[Chart]:
@@ -95,8 +102,8 @@ def _charts(request: Request, jobs: list[Job]) -> list[Chart]:
     found = [(job, curves.of(service.run(job.owner, job.id), list(metrics))) for job in jobs]
     made = []
     for metric, (plan, label) in metrics.items():
-        lines = [(job.display_name or job.name, there[metric]) for job, there in found if metric in there]
-        if len(lines) > 1:
+        drawn = [(job.display_name or job.name, there[metric]) for job, there in found if metric in there]
+        if len(drawn) > 1:
             title = plan.title if len(plan.lines) == 1 else f"{plan.title}, {label}"
-            made.append(Chart(charts.id_of(title), plan, lines, title))
+            made.append(Chart(charts.id_of(title), plan, drawn, title))
     return made

@@ -76,7 +76,7 @@ def typed(value: Any) -> str:
     if isinstance(value, float):
         return number(value)
     if isinstance(value, list | tuple):
-        return ", ".join(map(typed, value))
+        return ", ".join(map(typed, value)) or "none"
     return str(value)
 
 

@@ -98,7 +98,7 @@ class Work:
         from tunesmith.services import worker
         from tunesmith.services.keeping import Watcher
 
-        watcher = Watcher(started=self._started, found=self._found)
+        watcher = Watcher(started=self._started, found=self._found, warned=self._warned)
         if not (self.run.path / "state.json").is_file():
             self.run.set_name(row.name)
             worker.start(spec, watcher, outside)
@@ -145,6 +145,10 @@ class Work:
     def _found(self, finding: Finding) -> None:
         text = f"{finding.rule}: {finding.saw}. {finding.advice}"
         self.lease.write(lambda db, row: note(db, row, text, "finding", finding.level))
+
+    def _warned(self, text: str) -> None:
+        shown = text.replace(f"{self.data_dir}/", "")
+        self.lease.write(lambda db, row: note(db, row, shown, level="warning"))
 
     def _finish(self, to: State, why: str) -> None:
         """Where the job was told to stop meanwhile, the server has the last word."""

@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from pathlib import Path
 
 from tunesmith.core.errors import JobStopped, UserError
 from tunesmith.services.run_folder import RunFolder
@@ -14,7 +15,8 @@ from tunesmith.services.trackers import KEYS, PACKAGES
 
 FLUSH_S = 30.0
 """How long a run that has ended waits for all its trackers together."""
-LOG = "tracker.log"
+LONGEST_REASON = 300
+"""Characters of a tracker's own last words that are repeated."""
 
 
 def check_installed(names: Sequence[str]) -> None:
@@ -39,8 +41,14 @@ def check_ready(names: Sequence[str], secrets: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def reported(run: RunFolder, names: Sequence[str], flush_s: float = FLUSH_S) -> Iterator[None]:
-    """Report a run, whose folder is there, while the block runs; a tracker that fails is told of in the run's log."""
+def reported(
+    run: RunFolder, names: Sequence[str], warn: Callable[[str], None] = lambda text: None, flush_s: float = FLUSH_S
+) -> Iterator[None]:
+    """Report a run, whose folder is there, while the block runs.
+
+    Args:
+        warn: told of a tracker that failed, as the run's log is.
+    """
     children = {name: _start(name, run) for name in names}
     try:
         yield
@@ -52,8 +60,10 @@ def reported(run: RunFolder, names: Sequence[str], flush_s: float = FLUSH_S) -> 
                 child.stdin.close()
         for name, child in children.items():
             if (problem := _ended(child, deadline)) is not None:
-                said = f"{name} was not told everything: {problem}; see {LOG}. The run is not affected"
+                reason = f"{problem}{_last_words(run, name)}"
+                said = f"{name} was not told everything: {reason}; see trackers/{name}.log. The run is not affected"
                 run.log(said, "warning")
+                warn(said)
 
 
 def told_now(run: RunFolder, names: Sequence[str]) -> None:
@@ -66,16 +76,29 @@ def told_now(run: RunFolder, names: Sequence[str]) -> None:
         child = _start(name, run)
         child.communicate()
         if child.returncode:
-            raise JobStopped(name, "was not told everything", f"See {run.path / LOG}")
+            problem = f"was not told everything: it ended with code {child.returncode}{_last_words(run, name)}"
+            raise JobStopped(name, problem, f"See {_log_of(run, name)}, then tell it again")
 
 
 def _start(name: str, run: RunFolder) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tunesmith.services.trackers.follow", name, str(run.path)]
-    with (run.path / LOG).open("ab") as said:
+    _log_of(run, name).parent.mkdir(exist_ok=True)
+    with _log_of(run, name).open("ab") as said:
         # A session of its own: Ctrl-C is for the run, which then lets its trackers finish.
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
         )
+
+
+def _log_of(run: RunFolder, name: str) -> Path:
+    return run.path / "trackers" / f"{name}.log"
+
+
+def _last_words(run: RunFolder, name: str) -> str:
+    """The last line that a tracker wrote, in brackets; of an exception that is what went wrong."""
+    lines = _log_of(run, name).read_text("utf-8", errors="replace").split("\n")
+    words = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f" ({words[:LONGEST_REASON]})" if words else ""
 
 
 def _ended(child: subprocess.Popen[bytes], deadline: float) -> str | None:

@@ -10,6 +10,7 @@ import select
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
@@ -21,6 +22,8 @@ from tunesmith.services.trackers import TRACKERS
 from tunesmith.services.trackers.port import About, Ending, Tracker
 
 LOOK_S = 1.0
+STEP_TIMES = ("time/rollout_s", "time/train_s", "time/eval_s")
+"""What a step spends its time on, one after the other."""
 ROWS = 16
 """Attempts of a step in its table: those with the lowest and the highest rewards."""
 COLUMNS = ("step", "prompt_id", "candidate", "prompt_text", "text", "reward", "advantage", "dropped", "stop", "error")
@@ -38,17 +41,19 @@ class Follower:
         settings = run.spec()
         name = settings["tracker_run"] or run.name
         where = settings["tracker_project"], settings["tracker_entity"]
-        self._known_as = tracker.open(About(run.path, name, *where, settings, before.get("known_as")))
+        began = _moment(run.state().started_at)
+        self._known_as = tracker.open(About(run.path, name, *where, settings, began, before.get("known_as")))
 
     def look(self, last: bool = False) -> None:
         """Pass on what is new; a step that is not counted yet is only passed on at the ``last`` look."""
         done = self._run.state().step
         lines = [m for m in self._run.metrics_after(self._step) if last or m["step"] <= done]
         timing = self._new_timing() if lines else {}
+        moments = self._moments([timing.get(int(line["step"]), {}) for line in lines]) if lines else []
         tables = {kind: set(self._run.rollout_steps(kind)) for kind in ("step", "eval")} if lines else {}
-        for line in lines:
+        for line, moment in zip(lines, moments, strict=True):
             step = int(line["step"])
-            self._tracker.log(step, _numbers(line) | _numbers(timing.get(step, {})), time.time())
+            self._tracker.log(step, _numbers(line) | _numbers(timing.get(step, {})), moment)
             for kind, steps in tables.items():
                 if step in steps:
                     self._tracker.table(step, _rows(self._run.read_rollouts(kind, step, COLUMNS), kind))
@@ -64,6 +69,14 @@ class Follower:
         new = takewhile(lambda line: line["step"] > self._step, self._run.newest_timing())
         return {int(line["step"]): line for line in new}
 
+    def _moments(self, timing: Sequence[Metrics]) -> list[float]:
+        """When steps that follow one another were done: the last one now, or when the run ended, the others before."""
+        at, moments = _moment(self._run.state().ended_at), []
+        for line in reversed(timing):
+            moments.append(at)
+            at -= sum(line.get(name, 0.0) for name in STEP_TIMES)
+        return moments[::-1]
+
     def close(self) -> None:
         self.look(last=True)
         state, card = self._run.state(), self._run.card()
@@ -73,6 +86,7 @@ class Follower:
             Ending(
                 state.state if state.state in ENDED else "STOPPED",
                 state.reason,
+                _moment(state.ended_at),
                 card,
                 next((folder for folder in results if folder.is_dir()), None) if card else None,
                 report if report.is_file() else None,
@@ -83,6 +97,11 @@ class Follower:
         told = {"known_as": self._known_as, "step": self._step, "findings": self._findings}
         self._told.parent.mkdir(exist_ok=True)
         self._told.write_text(json.dumps(told), "utf-8")
+
+
+def _moment(stored: str | None) -> float:
+    """A time of the run's state in seconds since 1970; now where there is none yet."""
+    return datetime.fromisoformat(stored).timestamp() if stored else time.time()
 
 
 def _numbers(line: Mapping[str, float]) -> Metrics:

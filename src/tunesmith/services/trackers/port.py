@@ -20,6 +20,8 @@ class About:
     """Team or user, where the tracker has them."""
     settings: Mapping[str, Any]
     """All of them, defaults too."""
+    began: float
+    """When the run was first running, in seconds since 1970."""
     known_as: str | None
     """What ``Tracker.open`` answered when the run was reported before; None the first time."""
 
@@ -36,6 +38,8 @@ class Ending:
     state: str
     """A run's state, or STOPPED for one that will go on."""
     reason: str
+    at: float
+    """When, in seconds since 1970."""
     card: Mapping[str, Any]
     """Empty unless it came to its end."""
     result: Path | None
@@ -56,7 +60,7 @@ class Tracker(Protocol):
         ...
 
     def log(self, step: int, metrics: Metrics, at: float) -> None:
-        """The numbers of a finished step; ``at`` is when it was done, in seconds since 1970."""
+        """The numbers of a finished step; ``at`` is when it was done, to about a second, in seconds since 1970."""
         ...
 
     def table(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:

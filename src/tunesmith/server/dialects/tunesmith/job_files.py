@@ -1,16 +1,15 @@
 """What a job has made: rollouts, findings, the card, the report, and the files of its result."""
 
-import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 
 from tunesmith.core.errors import NotFound
 from tunesmith.server.auth import Owner
 from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
-from tunesmith.server.dialects.tunesmith.jobs import Limit, Offset, jobs_of
+from tunesmith.server.dialects.tunesmith.jobs import Limit, Offset, in_names, jobs_of
 from tunesmith.server.tar import tar_response
 from tunesmith.services.run_folder import RunFolder
 
@@ -59,13 +58,15 @@ def rollouts(
     return answers.page(rows[offset : offset + limit], len(rows), offset)
 
 
-@router.get("/jobs/{job_id}/report.html", response_class=FileResponse)
-async def report(request: Request, owner: Owner, job_id: str) -> FileResponse:
+@router.get("/jobs/{job_id}/report.html", response_class=HTMLResponse)
+def report(request: Request, owner: Owner, job_id: str) -> HTMLResponse:
     """One page, to be read without a network: curves, findings, samples, settings."""
-    from tunesmith.services.report import write_report
+    from tunesmith.services.report import Ways, report_page
 
-    run = await asyncio.to_thread(_run, request, owner, job_id)
-    return FileResponse(await asyncio.to_thread(write_report, run), media_type="text/html")
+    run, job = _run(request, owner, job_id), jobs_of(request).get(owner, job_id)
+    more = [("Every number of these curves:", f"tunesmith jobs metrics {job.name}")]
+    ways = Ways(f"tunesmith chat {job.output_model}", f"tunesmith jobs resume {job.name}", more)
+    return HTMLResponse(report_page(run, in_names(run.spec(), job), ways))
 
 
 @router.get("/jobs/{job_id}/result.tar", response_class=StreamingResponse)

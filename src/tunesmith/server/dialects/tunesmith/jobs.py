@@ -17,6 +17,7 @@ from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.offspring import Offspring
 from tunesmith.services.jobs.planning import split_of
+from tunesmith.services.registry import EMBEDDED
 from tunesmith.services.tuned_models import TunedModels
 from tunesmith.spec import RftSpec
 from tunesmith.spec.goals import GOALS
@@ -79,7 +80,7 @@ def get_job(request: Request, owner: Owner, job_id: str) -> Mapping[str, Any]:
 def get_spec(request: Request, owner: Owner, job_id: str) -> dict[str, Any]:
     """All settings with their defaults, in the words of the request."""
     job = jobs_of(request).get(owner, job_id)
-    return _in_names(jobs_of(request).spec(owner, job_id).model_dump(), job)
+    return in_names(jobs_of(request).spec(owner, job_id).model_dump(), job)
 
 
 @router.post("/jobs/{job_id}/cancel", response_model=answers.Job)
@@ -144,7 +145,7 @@ def plan_of(request: Request, owner: str, given: NewJob) -> Mapping[str, Any]:
     """
     new = given.job()
     spec, warnings = jobs_of(request).check(owner, new)
-    names = _in_names(spec.model_dump(), new)
+    names = in_names(spec.model_dump(), new)
     rows = jobs_of(request).datasets.verdict(owner, new.dataset, new.kind).rows
     trained, held_out = split_of(spec, rows)
     steps = spec.num_steps(trained) if isinstance(spec, RftSpec) else None
@@ -167,8 +168,9 @@ def _origin(name: str, given: NewJob) -> str:
     return "goal" if moved else "default"
 
 
-def _in_names(spec: dict[str, Any], job: Any) -> dict[str, Any]:
+def in_names(spec: dict[str, Any], job: Any) -> dict[str, Any]:
     """Folders of the server are told by the names that they were asked for by."""
     names = {"dataset": job.dataset, "evaluation_dataset": job.evaluation_dataset}
-    names |= {name: job.settings.get(name) for name in ("base_model", "warm_start_from", "evaluator")}
+    names |= {name: job.settings.get(name) for name in ("warm_start_from", "evaluator")}
+    names["base_model"] = job.settings.get("base_model", EMBEDDED)
     return {name: names.get(name, value) for name, value in spec.items() if name != "output_dir"}

@@ -87,10 +87,10 @@ function options(figure, data) {
     // A single step is no span: left to itself the axis would go on for a hundred.
     scales: { x: { time: false, range: (_, low, high) => [low, Math.max(high, low + 1)] }, y: log ? { distr: 3 } : { range: (_, low, high) => range(data, low, high) } },
     axes: [{ ...axis, size: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] },
-      { ...axis, size: 52, values: (_, ticks) => ticks.map((v) => (v == null ? "" : shown(v, data.form, 5))) }],
+      { ...axis, size: 58, values: (_, ticks) => ticks.map((v) => (v == null ? "" : shown(v, data.form, 5))) }],
     series: [{ label: "step" }, ...data.lines.map((line, i) => ({
       label: line.label, stroke: resolved(LINES[i % LINES.length]), width: 1.75, spanGaps: true,
-      points: { show: line.values.filter((v) => v != null).length < 40, size: 4 }, dash: i >= LINES.length ? [6, 4] : [],
+      points: { show: line.values.filter((v) => v != null).length < 40, size: 5, fill: resolved(LINES[i % LINES.length]) }, dash: i >= LINES.length ? [6, 4] : [],
       value: (_, v) => shown(v, data.form),
     }))],
     hooks: { setCursor: [(u) => u.cursor.idx == null && newest(u)], ready: [newest], drawClear: [(u) => drawBand(u, log ? [null, null] : data.healthy, healthy)], draw: [(u) => drawPins(u, pins())] },
