@@ -39,7 +39,8 @@ def serve(
     max_dataset_mib: Annotated[int, typer.Option(help="Largest dataset file in MiB.", min=1)] = 2048,
     max_running_jobs: Annotated[int, typer.Option(help="Managed jobs that train at once.", min=1)] = 1,
     dashboard_host: Annotated[
-        list[str] | None, typer.Option(help="A name, besides addresses and localhost, that the web page answers to.")
+        list[str] | None,
+        typer.Option(help="A name, besides addresses, localhost and the public URL's, that the web page answers to."),
     ] = None,
     public_url: Annotated[
         str, typer.Option(help="Where other machines reach this server, such as https://tune.example.org.")
@@ -95,19 +96,19 @@ def _announce(settings: "ServerSettings", keys: "Keys", logins: "Logins") -> Non
     from tunesmith.services.logins import login_address
 
     say(f"tunesmith {__version__} serves on {settings.base_url}, data in {settings.data_dir}")
-    say(f"web page (opens once, within ten minutes): {login_address(settings.base_url, logins.new_link())}")
+    say(f"web page (opens once, within ten minutes): {login_address(settings.reached_at, logins.new_link())}")
     say(f"user code runs in the sandbox: {level()}{_better(found().refused)}")
     key = keys.create_first()
     if key is None:
         say(f"make a key for another client with: tunesmith keys create{_beside(settings)}")
         return
     say("a key was made and is shown this once; paste these lines where your client runs:")
-    if not settings.loopback:
+    if not settings.loopback and not settings.public_url:
         say("(from another machine, with this machine's name in the addresses)")
     for name, value in (
-        ("TINKER_BASE_URL", settings.base_url),
+        ("TINKER_BASE_URL", settings.reached_at),
         ("TINKER_API_KEY", key),
-        ("HF_ENDPOINT", settings.base_url),
+        ("HF_ENDPOINT", settings.reached_at),
     ):
         typer.echo(f"export {name}={value}")
     sys.stdout.flush()

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from tunesmith.core.errors import UserError
 from tunesmith.grading.sandbox import AUTO
 from tunesmith.services.datasets import MAX_BYTES
 from tunesmith.services.outside import Server
@@ -38,7 +40,16 @@ class ServerSettings:
     allowed_networks: tuple[str, ...] = ()
     """Inner networks that users may name as addresses of their remote servers."""
     dashboard_hosts: tuple[str, ...] = ()
-    """Names, besides addresses and localhost, under which the web page answers."""
+    """Further names under which the web page answers."""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            UserError: a public URL that leads nowhere.
+        """
+        if self.public_url and not (self.public_url.startswith(("http://", "https://")) and self._public_host):
+            mend = "Give one with http:// or https://, such as https://tune.example.org"
+            raise UserError("public-url", f"{self.public_url!r} is no address", mend)
 
     @property
     def store_url(self) -> str:
@@ -58,6 +69,20 @@ class ServerSettings:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
+    @property
+    def reached_at(self) -> str:
+        """The address that clients on any machine use."""
+        return self.public_url.rstrip("/") or self.base_url
+
+    @property
+    def page_hosts(self) -> frozenset[str]:
+        """Names under which the web page answers, besides addresses."""
+        return frozenset(("localhost", self.host, self._public_host or self.host, *self.dashboard_hosts))
+
     def to_workers(self) -> Server:
         """What the workers of jobs are told."""
-        return Server(self.public_url or self.base_url, self.allowed_networks, self.loopback)
+        return Server(self.reached_at, self.allowed_networks, self.loopback)
+
+    @property
+    def _public_host(self) -> str | None:
+        return urlsplit(self.public_url).hostname

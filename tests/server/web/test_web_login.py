@@ -1,9 +1,11 @@
 """Who gets in, under which names, and which requests are refused although the cookie is good."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from tunesmith.core.errors import UserError
 from tunesmith.server.web import assets
 from tunesmith.server.web.visitor import COOKIE, Visitor
 
@@ -58,6 +60,14 @@ def test_without_a_session_every_page_leads_to_the_login(ask):
 )
 def test_names_that_are_not_ours_are_refused(ask, host, status):
     assert ask("GET", "/dashboard/login", headers={"host": host}).status_code == status
+
+
+def test_the_page_answers_to_the_name_that_other_machines_use(app, ask):
+    app.state.settings = replace(app.state.settings, public_url="https://tune.example.org/")
+    assert ask("GET", "/dashboard/login", headers={"host": "tune.example.org"}).status_code == 200
+    assert app.state.settings.reached_at == app.state.settings.to_workers().base_url == "https://tune.example.org"
+    with pytest.raises(UserError, match="is no address"):
+        replace(app.state.settings, public_url="tune.example.org")
 
 
 def test_changes_need_our_origin_and_the_token_of_the_session(ask, session, job):

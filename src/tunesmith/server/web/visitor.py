@@ -45,9 +45,8 @@ def check_host(request: Request) -> None:
     Raises:
         HTTPException: 403 for a host that is no address, not localhost and not one that the server was told.
     """
-    settings = request.app.state.settings
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    if host in ("localhost", settings.host, *settings.dashboard_hosts) or _is_address(host):
+    if host in request.app.state.settings.page_hosts or _is_address(host):
         return
     mend = f"Open the page by its address, or start the server with --dashboard-host {host[:80]}"
     raise refusal(403, UserError("host", f"{host[:80]!r} is no name of this server", mend))
