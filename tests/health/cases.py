@@ -159,6 +159,19 @@ CASES = [
         RFT,
         "learning_rate: 1e-4 -> 5e-5",
     ),
+    (
+        # 0.6 - 0.1 is more than half of 0.6, and more than sqrt(2 / 20) = 0.316
+        "reward_spike_then_crash",
+        "error",
+        4,
+        history(
+            rollout__reward_mean=[0.7, 0.1, 0.3, 0.1],
+            eval__reward_mean=[0.6, None, None, 0.1],
+            eval__groups=[20, None, None, 20],
+        ),
+        RFT,
+        "learning_rate: 1e-4 -> 5e-5",
+    ),
     # (0 + 0.1 + 0.6) / 3 = 0.233
     ("truncation", "warning", 3, history(rollout__truncated_share=[0.0, 0.1, 0.6]), RFT, "max_tokens: 2048 -> 4096"),
     (

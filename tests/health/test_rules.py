@@ -136,6 +136,10 @@ def test_a_healthy_run_has_no_findings_at_any_step(lines, settings):
             history(part__a__share=[0.99] * 3, part__b__share=[0.01] * 3, part__b__raw=[0.97] * 3),
         ),
         ("a narrow reward from the start", history(rollout__reward_std=[0.04] * 6, rollout__reward_mean=[0.5] * 6)),
+        (
+            "four held-out rows by chance",
+            history(rollout__reward_mean=[0.5, 0.4], eval__reward_mean=[0.6, 0.0], eval__groups=[4, 4]),
+        ),
         ("one worse evaluation", history(eval__loss=[2.0, 1.5, 1.6], train__loss=[2.0, 1.5, 1.0])),
     ],
 )  # fmt: skip

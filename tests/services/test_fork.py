@@ -9,7 +9,7 @@ from crash.tiny_jobs import make_data, make_model, settings
 from tunesmith.core.errors import Conflict, NotFound, UserError
 from tunesmith.core.types import Change, Finding
 from tunesmith.services import worker
-from tunesmith.services.advice import Advice, advise, fork_with, task_for
+from tunesmith.services.advice import Advice, advise, fork_step, fork_with, task_for
 from tunesmith.services.compare import compare_runs
 from tunesmith.services.family import family_tree, in_words, origin_in_words
 from tunesmith.services.fork import fork, kept_steps
@@ -72,6 +72,11 @@ def test_a_fork_shares_the_past_and_goes_its_own_way(parent, root):
     assert "fork of run at step 4: learning_rate 0.01 -&gt; 0.05" in page
 
 
+def test_a_fork_that_names_no_step_begins_at_the_newest_with_more_to_train(parent, root):
+    assert fork(parent, {"learning_rate": 0.05}, to=root / "newest").parent().step == 5
+    assert fork(parent, {"epochs": 3}, to=root / "longer-yet").parent().step == 6
+
+
 def test_a_changed_grader_takes_over_after_the_fork(parent, root):
     grader = f"{root / 'data' / 'grader.py'}::grade"
     run = worker.resume(fork(parent, {"evaluator": grader}, at_step=5, to=root / "regraded"))
@@ -105,6 +110,7 @@ def test_a_fork_is_told_by_the_name_of_the_run_it_comes_from(parent, root):
         ({"learning_rate": 0.05}, 1, NotFound, "Kept: 0, 3, 4, 5, 6"),
         ({"learning_rate": 0.01}, 4, UserError, "no setting differs"),
         ({"learning_rat": 0.05}, 4, UserError, "Did you mean 'learning_rate'"),
+        ({"learning_rate": 0.05}, 6, UserError, "6 is the last step: nothing would be left to train. Fork at step 5"),
     ],
 )
 def test_what_is_no_fork_is_refused_and_leaves_nothing(parent, changes, at_step, error, said):
@@ -122,11 +128,11 @@ def test_names_and_folders_that_are_taken(parent, root):
 
 
 def test_a_damaged_checkpoint_cannot_be_forked_at(parent, root):
-    copy = fork(parent, {"keep_checkpoints": 5}, at_step=6, to=root / "hurt")
-    weights = copy.path / "checkpoints" / "step-000006" / "weights.safetensors"
+    copy = fork(parent, {"keep_checkpoints": 5}, at_step=5, to=root / "hurt")
+    weights = copy.path / "checkpoints" / "step-000005" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     with pytest.raises(UserError, match=r"is damaged: weights\.safetensors"):
-        fork(copy, {"learning_rate": 0.02}, at_step=6)
+        fork(copy, {"learning_rate": 0.02}, at_step=5)
 
 
 def test_the_tree_shows_forks_under_their_parents(parent, root):
@@ -135,7 +141,7 @@ def test_the_tree_shows_forks_under_their_parents(parent, root):
     members = family_tree([parent, child, grandchild])
     assert [(m.run.path.name, m.depth) for m in members] == [("run", 0), ("child", 1), ("grandchild", 2)]
     lines = in_words(members)
-    assert "└─ child" in lines[1] and "learning_rate 0.01 -> 0.04" in lines[1] and "at step 6" in lines[1]
+    assert "└─ child" in lines[1] and "learning_rate 0.01 -> 0.04" in lines[1] and "at step 5" in lines[1]
     assert family_tree([child])[0].depth == 0, "its parent is not listed"
     assert json.loads(json.dumps(members[1].as_dict()))["parent"]["changed"] == {"learning_rate": [0.01, 0.04]}
 
@@ -157,6 +163,8 @@ def test_advice_forks_before_the_finding_arose_or_goes_on_at_the_end(parent, roo
     went_on = fork_with(parent, advice, "climbing", root / "longer")
     assert went_on.parent().step == 6
     assert [line["step"] for line in worker.resume(went_on).metrics()] == list(range(10))
+    crashed = finding("reward_spike_then_crash", Change("learning_rate", 0.01, 0.005, "calm"))
+    assert fork_step(parent, crashed) == 0
     with pytest.raises(UserError, match=r"evaluator: mend it.*another finding: spike, climbing"):
         fork_with(parent, advice)
     with pytest.raises(NotFound, match="There are: grader, spike, climbing"):

@@ -26,7 +26,7 @@ def advise(
     ] = None,
     output_dir: Annotated[Path | None, typer.Option(help="With --apply: folder of the fork.")] = None,
     task: Annotated[bool, typer.Option("--task", help="Instead: SFT or RFT for a task?")] = False,
-    labels: Annotated[int | None, typer.Option(help="With --task: number of rows with a right answer.")] = None,
+    labels: Annotated[int | None, typer.Option(help="With --task: number of rows with a right answer.", min=0)] = None,
     dataset: Annotated[Path | None, typer.Option(help="With --task: a dataset to count them in.")] = None,
     reasoning: Annotated[bool, typer.Option("--reasoning", help="With --task: thinking first helps.")] = False,
     verifiable: Annotated[
@@ -41,6 +41,12 @@ def advise(
 
     Example: tunesmith advise @latest
     """
+    if not apply:
+        _only_with("--apply", finding=finding, output_dir=output_dir)
+    if not task:
+        _only_with("--task", labels=labels, dataset=dataset, reasoning=reasoning, verifiable=verifiable)
+    if bool(run) + task + bool(learning_rate_for) > 1:
+        raise UserError("advise", "answers one question at a time", "Give a run, --task, or --learning-rate-for MODEL")
     if task:
         _task(dataset, labels, reasoning, verifiable, json)
     elif learning_rate_for is not None:
@@ -49,6 +55,15 @@ def advise(
         raise UserError("run", "missing", "Give a run, --task, or --learning-rate-for MODEL")
     else:
         _run(run, apply, finding, output_dir, json)
+
+
+def _only_with(flag: str, **others: object) -> None:
+    """
+    Raises:
+        UserError: one of the others was given, which nobody would read.
+    """
+    if alone := next((name for name, value in others.items() if value not in (None, False)), None):
+        raise UserError(f"--{alone.replace('_', '-')}", f"says something only with {flag}", f"Give {flag}, or leave it")
 
 
 def _run(name: str, apply: bool, finding: str | None, folder: Path | None, as_json: bool) -> None:

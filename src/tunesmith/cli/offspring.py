@@ -40,7 +40,10 @@ def fork(
         list[str] | None, typer.Option("--set", metavar="SETTING=VALUE", help="What is to be different; repeatable.")
     ] = None,
     at_step: Annotated[
-        int | None, typer.Option(help="Kept step to share the past up to; default: the newest. 0: settings alone.")
+        int | None,
+        typer.Option(
+            help="Kept step to share the past up to; default: the newest with more to train. 0: settings alone."
+        ),
     ] = None,
     name: Name = None,
     output_model: OutputModel = None,

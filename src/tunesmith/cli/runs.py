@@ -81,7 +81,9 @@ def compare(
 def fork(
     settings: dict[str, Any],
     run: Run,
-    at_step: Annotated[int | None, typer.Option(help="Kept step to share the past up to; default: the newest.")] = None,
+    at_step: Annotated[
+        int | None, typer.Option(help="Kept step to share the past up to; default: the newest with more to train.")
+    ] = None,
     prepare: Annotated[
         bool, typer.Option("--prepare", help="Only make the folder; `tunesmith resume` runs it.")
     ] = False,

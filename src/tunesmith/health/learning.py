@@ -2,7 +2,7 @@
 
 import math
 
-from tunesmith.core.types import Finding
+from tunesmith.core.types import Finding, Level
 from tunesmith.health.advice import finding, half, propose, slower
 from tunesmith.health.history import CEILING, WINDOW, History, Series, Settings, recent, series
 from tunesmith.health.signal import FLAT_STEPS, LITTLE
@@ -13,6 +13,16 @@ STILL_NATS = 0.01
 
 def reward_spike_then_crash(history: History, settings: Settings) -> Finding | None:
     """The reward fell, from a peak or from its start, by more than noise explains: the learning rate is too high."""
+    fell = _training_fell(history) or _heldout_fell(history)
+    if fell is None:
+        return None
+    level, saw = fell
+    return finding(
+        "reward_spike_then_crash", level, history, saw, slower(settings, "a fresh start climbs without falling back")
+    )
+
+
+def _training_fell(history: History) -> tuple[Level, str] | None:
     rewards = series(history, "rollout/reward_mean")
     smooth = rewards.smoothed(WINDOW)
     if len(rewards) < 2 * WINDOW:
@@ -24,9 +34,25 @@ def reward_spike_then_crash(history: History, settings: Settings) -> Finding | N
         return None
     top = smooth.steps[smooth.values.index(peak)]
     saw = f"mean reward over {WINDOW} steps went {start:.2f}, {peak:.2f} at step {top}, {now:.2f} now"
-    change = slower(settings, "a fresh start climbs without falling back")
-    worse = now <= start - real
-    return finding("reward_spike_then_crash", "error" if worse else "warning", history, saw, change)
+    return "error" if now <= start - real else "warning", saw
+
+
+def _heldout_fell(history: History) -> tuple[Level, str] | None:
+    """Held-out rows lost more than half of their reward and more than chance takes, and training's did not rise.
+
+    Where a run falls within its first steps, averages of the training reward have no start to compare with.
+    """
+    held_out, train = series(history, "eval/reward_mean"), series(history, "rollout/reward_mean")
+    rows = series(history, "eval/groups")
+    if len(held_out) < 2 or not rows.values or not train.values:
+        return None
+    start, now = held_out.values[0], held_out.values[-1]
+    # Two standard errors of the difference of two means over that many rewards between 0 and 1.
+    chance = math.sqrt(2 / rows.values[-1])
+    risen = train.last(WINDOW).mean() > train.first(WINDOW).mean()
+    if now > start / 2 or start - now < max(0.1, chance) or risen:
+        return None
+    return "error", f"held-out reward {start:.3f} at step {held_out.steps[0]}, {now:.3f} now"
 
 
 def early_plateau(history: History, settings: Settings) -> Finding | None:

@@ -16,7 +16,7 @@ from tunesmith.health.learning_rate import Rate, learning_rate_rule
 from tunesmith.health.task import Choice, Task, choose_kind
 from tunesmith.models.config import read_config
 from tunesmith.services import names
-from tunesmith.services.fork import FROM_THE_START, fork, kept_steps
+from tunesmith.services.fork import FROM_THE_START, GOES_ON, fork, kept_steps
 from tunesmith.services.run_folder import ENDED, RunFolder
 from tunesmith.spec.load import KINDS
 
@@ -26,8 +26,8 @@ NOT_A_CHOICE = frozenset(
 )
 """Settings that say what the task is or how closely it is watched; a baseline may have any."""
 THE_TASK = ("kind", "base_model", "dataset", "evaluator")
-GOES_ON = frozenset({"epochs"})
-"""Settings whose increase goes on where the run ended, and needs no new start."""
+SPOILT = frozenset({"reward_spike_then_crash"})
+"""Findings that are seen long after what they tell of: no step before them is known to be sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def advise(run: RunFolder, others: Iterable[RunFolder] = ()) -> Advice:
 def fork_step(run: RunFolder, finding: Finding) -> int:
     """Where to begin again with a finding's change: at the end for more epochs, else before the finding arose."""
     change, kept = finding.change, kept_steps(run)
-    if change is None or change.setting in FROM_THE_START:
+    if change is None or change.setting in FROM_THE_START or finding.rule in SPOILT:
         return 0
     if change.setting in GOES_ON and change.new > change.old:
         return kept[-1]

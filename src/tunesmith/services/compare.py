@@ -59,7 +59,10 @@ class Comparison:
         lines = [self.note]
         if self.settings:
             lines += ["", *self._table("setting", self.settings)]
-        lines += ["", *self._table("result", self.card)]
+        lines += [
+            "",
+            *self._table("result", {name: values for name, values in self.card.items() if name != "reproduce"}),
+        ]
         for name in (name for name in SHOWN_FIRST if name in self.metrics):
             points = _spread(self.metrics[name])
             lines += ["", *self._table(name, {f"step {step}": values for step, values in points})]

@@ -37,10 +37,20 @@ FROM_THE_START = frozenset(
 """Settings that decide which rows a step sees, or the shape of the weights: a past under others cannot be shared."""
 
 
+GOES_ON = frozenset({"epochs"})
+"""Settings whose increase adds steps after the last one."""
+
+
 def kept_steps(run: RunFolder) -> list[int]:
     """Steps that a run can be forked at, ascending; 0, the start, is always one."""
     folders = (run.path / "checkpoints").glob("step-*")
     return sorted({0, *(int(folder.name.removeprefix("step-")) for folder in folders)})
+
+
+def begin_of_fork(run: RunFolder, adds_steps: bool) -> int:
+    """The newest kept step after which there is something to train: the last one only where steps are added."""
+    end = run.state().num_steps
+    return max(step for step in kept_steps(run) if adds_steps or step in (0, *range(end)))
 
 
 def fork(
@@ -49,27 +59,22 @@ def fork(
     """Prepare a run with other settings; nothing is computed.
 
     Args:
-        at_step: share the past up to this step; 0 shares only the settings; None is the newest kept step.
+        at_step: share the past up to this step; 0 shares only the settings; None is the newest kept step that leaves
+            something to train.
         to: its folder; None is one beside the parent.
 
     Raises:
         NotFound: no checkpoint of that step is kept.
-        UserError: nothing changes, or a setting that the shared past rests on.
+        UserError: nothing changes, a setting that the shared past rests on, or nothing would be left to train.
         Conflict: the folder exists.
     """
-    kept = kept_steps(parent)
-    step = kept[-1] if at_step is None else at_step
-    if step not in kept:
-        steps = ", ".join(map(str, kept))
-        raise NotFound(
-            "at_step", f"no checkpoint of step {step} is kept", f"Kept: {steps}; keep_checkpoints keeps more"
-        )
     folder = to or _beside(parent)
     old = parent.spec()
     spec = build_spec({**old, **changes, "output_dir": str(folder)}, parent.state().kind)
     changed = _changed(old, spec)
     if not changed:
         raise UserError("fork", "no setting differs from the run's own", "Give at least one setting with another value")
+    step = _checked_step(parent, at_step, spec.epochs > old["epochs"])
     if fixed := sorted(FROM_THE_START & changed.keys()):
         if step and at_step is not None:
             raise UserError(fixed[0], f"the {step} steps to be shared rest on it", "Fork at step 0")
@@ -80,6 +85,17 @@ def fork(
     with durable.new_folder(folder) as temporary:
         _fill(temporary, parent, spec, Parent(str(parent.path), step, changed, parent.name))
     return RunFolder.open(folder)
+
+
+def _checked_step(parent: RunFolder, at_step: int | None, adds_steps: bool) -> int:
+    kept, newest = kept_steps(parent), begin_of_fork(parent, adds_steps)
+    if at_step is not None and at_step not in kept:
+        mend = f"Kept: {', '.join(map(str, kept))}; keep_checkpoints keeps more"
+        raise NotFound("at_step", f"no checkpoint of step {at_step} is kept", mend)
+    if at_step is not None and at_step > newest:
+        mend = f"Fork at step {newest} or before, or raise epochs"
+        raise UserError("at_step", f"{at_step} is the last step: nothing would be left to train", mend)
+    return newest if at_step is None else at_step
 
 
 def _fill(folder: Path, parent: RunFolder, spec: AnySpec, origin: Parent) -> None:

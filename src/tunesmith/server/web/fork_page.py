@@ -14,7 +14,7 @@ from tunesmith.server.web.forms import Form
 from tunesmith.server.web.job_page import ADDRESS
 from tunesmith.server.web.pages import HEADERS, new_router, page
 from tunesmith.server.web.visitor import Seen
-from tunesmith.services.fork import FROM_THE_START, kept_steps
+from tunesmith.services.fork import FROM_THE_START, GOES_ON, begin_of_fork, kept_steps
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.jobs import Jobs
 from tunesmith.services.jobs.offspring import Offspring
@@ -42,8 +42,7 @@ def choose(request: Request, visitor: Seen, slug: str, name: str, setting: str =
     run = _begun(jobs, job)
     steps, end = kept_steps(run)[::-1], run.state().num_steps
     view: dict[str, Any] = {"job": job, "href": links.of_job(job), "steps": steps, "end": end}
-    # After the last step there is nothing left to train: only more epochs begin there.
-    view["begin"] = steps[0] if setting == "epochs" else next((step for step in steps if step < end), 0)
+    view["begin"] = begin_of_fork(run, setting in GOES_ON)
     return page(request, "fork.html", visitor, **view, choices=_choices(run), chosen=setting)
 
 

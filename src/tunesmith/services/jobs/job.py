@@ -41,7 +41,7 @@ class NewJob:
     parent: str | None = None
     """Id of the job that it is a fork of: another of the same owner that has begun."""
     at_step: int | None = None
-    """Of a fork: the kept step to share the past up to; None is the newest."""
+    """Of a fork: the kept step to share the past up to; None is the newest that leaves something to train."""
 
     def fingerprint(self) -> str:
         """The same for the same request."""

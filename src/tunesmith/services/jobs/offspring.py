@@ -65,7 +65,7 @@ class Offspring:
         """Queue a job that shares the past of another up to a kept step, and goes on with some settings changed.
 
         Args:
-            at_step: None is the newest kept step; 0 shares the settings alone.
+            at_step: None is the newest that leaves something to train; 0 shares the settings alone.
 
         Raises:
             NotFound: the job has not begun, or no checkpoint of that step is kept.

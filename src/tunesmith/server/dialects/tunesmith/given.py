@@ -96,7 +96,7 @@ class Fork(WithSettings):
     """What is to be different. Every setting of the kind's spec is a field too."""
 
     at_step: int | None = None
-    """Kept step to share the past up to; null is the newest, 0 shares the settings alone."""
+    """Kept step to share the past up to; null is the newest with more to train, 0 shares the settings alone."""
     name: str | None = None
     """Of the new job; default its id."""
     output_model: str | None = None
