@@ -19,7 +19,6 @@ BAD = [
     ("4", "samples: found '4', not a list of attempts"),
     (["4"], "samples[0]: found '4', not an attempt"),
     ([attempt(USER)], "samples[0].messages: found a list of 1, an attempt without an answer"),
-    ([attempt(USER, {"role": "assistant", "content": ""})], "an attempt without an answer"),
     ([{"messages": [USER, ASSISTANT]}], "samples[0].evals: found null, no score"),
     ([attempt(USER, ASSISTANT, score="good")], "samples[0].evals: found an object with score, no score"),
     ([attempt(USER, ASSISTANT, score=True)], "samples[0].evals: found an object with score, no score"),

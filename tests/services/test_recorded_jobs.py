@@ -146,6 +146,15 @@ def test_only_what_the_assistant_said_after_the_prompt_is_trained(tmp_path):
         assert int(segment.tokens[segment.sampled][-1]) in renderer.stop_ids
 
 
+def test_to_say_nothing_is_an_attempt_too(tmp_path):
+    quiet = row({"score": 1}, {"score": 0})
+    quiet["samples"][1]["messages"][-1]["content"] = ""
+    [prompt] = prepared(tmp_path, [quiet]).train
+    [segment] = prompt.attempts[1].segments
+    renderer = load_renderer(names.embedded_model())
+    assert segment.tokens[segment.sampled].tolist() == list(renderer.stop_ids[:1]), "what is learned is to end at once"
+
+
 def test_what_a_row_lacks_is_said_by_its_line(tmp_path):
     with pytest.raises(
         UserError, match=r"rows.jsonl:2: samples: found this row, no attempts, and evaluator is recorded"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tunesmith.data.messages import read_messages, trainable
+from tunesmith.data.messages import read_messages
 from tunesmith.data.problems import Check
 from tunesmith.data.rows import Attempt, Message
 
@@ -29,8 +29,8 @@ def _read(check: Check, field: str, value: Any) -> Attempt:
         check.refuse(field, value, "not an attempt", f"Write {SHAPE}")
         return Attempt((), {})
     messages = read_messages(check, f"{field}.messages", value.get("messages"))
-    if messages and (messages[-1]["role"] != "assistant" or not trainable(messages[-1])):
-        mend = "End it with what the assistant said or called"
+    if messages and messages[-1]["role"] != "assistant":
+        mend = "End it with what the assistant said or called, even if it is empty"
         check.refuse(f"{field}.messages", value["messages"], "an attempt without an answer", mend)
     return Attempt(messages, _scores(check, f"{field}.evals", value.get("evals")))
 
