@@ -164,6 +164,18 @@ def test_a_chat_can_be_stopped_and_refuses_odd_numbers(window: Browser, job: str
         chat.querySelector(".say button").click();
     """)
     window.says("Stopped.")
+    window.driver.execute_script("""
+        const chat = document.getElementById("chat");
+        chat.elements.say.value = "hello again";
+        chat.requestSubmit();
+        chat.querySelector("[data-clear]").click();
+    """)
+    window.until(lambda: window.one(".say button").text == "Send", "the end of an answer that was cleared away")
+    assert window.all(".message") == []
+    window.fill("#say", "hello\n")
+    assert window.one(".message.assistant")
+    window.one(".say button").click()
+    window.says("Stopped.")
     window.fill("[name=temperature]", "9")
     window.fill("#say", "And now?\n")
     assert window.one("[name=temperature]:invalid")
