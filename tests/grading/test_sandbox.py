@@ -45,6 +45,26 @@ def test_our_own_packages_are_there_when_asked_for(level):
     assert outcome.output == b"tunesmith\n", outcome.errors
 
 
+def test_a_python_that_was_started_by_a_relative_path_is_there(level, tmp_path):
+    """``../.venv/bin/python``: the folder that the path begins in is none that may be seen."""
+    relative = f"{tmp_path}/{os.path.relpath(sys.executable, tmp_path)}"
+    command = [relative, "-P", "-s", "-c", "import numpy, tunesmith; print(tunesmith.__name__)"]
+    folders = python_folders(relative)
+    outcome = asyncio.run(run(command, readable=folders, limits=Limits(wall_s=60), at=level))
+    assert outcome.output == b"tunesmith\n", outcome.errors
+
+
+def test_a_python_behind_a_link_in_a_folder_that_is_shown_is_there(level, tmp_path):
+    """A project whose ``.venv`` is a link to an environment elsewhere."""
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "grader.py").write_text("")
+    linked = str(tmp_path / ".venv" / "bin" / "python")
+    command = [linked, "-P", "-s", "-c", "import numpy, tunesmith; print(tunesmith.__name__)"]
+    asked = {"readable": [tmp_path, *python_folders(linked)], "limits": Limits(wall_s=60), "at": level}
+    outcome = asyncio.run(run(command, **asked))
+    assert outcome.output == b"tunesmith\n", outcome.errors
+
+
 def test_the_environment_is_what_was_given_and_a_small_one_of_its_own(level, monkeypatch):
     monkeypatch.setenv("TUNESMITH_TEST_SECRET", "1")
     code = "import json, os; print(json.dumps(dict(os.environ)))"

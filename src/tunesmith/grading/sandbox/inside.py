@@ -17,8 +17,8 @@ from tunesmith.grading.sandbox.plan import Limits, Plan, read
 
 _NOT_STARTED = 127
 _DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
-_MACHINE = ("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu")
-"""What libraries ask about the processor, and that tells of nobody."""
+_MACHINE = ("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu", "/proc/self/statm")
+"""What libraries ask about the processor, and our own about what they hold; it tells of nobody."""
 
 
 def main() -> None:

@@ -109,7 +109,7 @@ def _plan(request: Request, level: str, user: int | None, folder: Path) -> Plan:
     python = Path(sys.base_prefix)
     return Plan(
         level=level,
-        command=list(request.command),
+        command=[_plain(request.command[0]), *request.command[1:]],
         environment={**_environment(work), **(request.environment or {})},
         limits=request.limits,
         user=user,
@@ -138,8 +138,17 @@ def _filter(request: Request, mounts: bool) -> bytes:
 
 def _places(paths: Sequence[Path]) -> list[str]:
     """Absolute, each once, without what the system's programs bring along or what is not there."""
-    absolute = dict.fromkeys(path.absolute() for path in paths)
-    return [str(path) for path in absolute if path.exists() and not path.is_relative_to("/usr")]
+    absolute = dict.fromkeys(Path(_plain(str(path.absolute()))) for path in paths)
+    shown = [path for path in absolute if path.exists() and not path.is_relative_to("/usr")]
+    # Nothing can be mounted on a link in a folder that is shown, such as a project's .venv; where it leads, it can.
+    within = {path for path in shown if not set(path.parents).isdisjoint(shown)}
+    return [os.path.realpath(path) if path in within else str(path) for path in shown]
+
+
+def _plain(path: str) -> str:
+    """A path without ``..``, as ``../.venv/bin/python`` has it: the folder that it leaves is not seen inside."""
+    plain = os.path.normpath(path)
+    return plain if os.path.exists(plain) and os.path.samefile(plain, path) else path
 
 
 def _system_files(network: bool) -> list[str]:
