@@ -20,6 +20,7 @@ def test_quick_prints_a_line_for_each_kind_of_job() -> None:
     assert kinds[0].endswith("gap 0")
 
 
+@pytest.mark.thorough
 def test_without_cuda_the_gpu_benchmark_says_so() -> None:
     command = [sys.executable, "-m", "bench.gpu"]
     done = subprocess.run(

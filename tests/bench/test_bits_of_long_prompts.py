@@ -81,6 +81,7 @@ def test_the_gap_is_zero(model: Decoder, lora: bool, tmp_path: Path) -> None:
             assert datum.logprobs is not None and np.array_equal(datum.logprobs, trainer), len(datum.tokens)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("max_rows", [1, 7])
 def test_the_batch_does_not_matter(model: Decoder, max_rows: int) -> None:
     adapter = trained(model)

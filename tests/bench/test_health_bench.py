@@ -37,6 +37,7 @@ def test_faults_in_recorded_runs_are_told_right_whatever_the_seed():
     assert len(wrong) <= 0.05 * 40 * len(RECORDED), wrong
 
 
+@pytest.mark.thorough
 def test_a_real_fault_is_told_right(tmp_path):
     write_rows(tmp_path)
     [case] = [case for case in FAULTY if case.name == "half of each answer cut off"]

@@ -39,6 +39,7 @@ def said(monkeypatch, capsys, tmp_path):
     return run
 
 
+@pytest.mark.thorough
 def test_commands_of_a_data_directory(said, tmp_path):
     assert said("models", "add", "my/own", str(embedded_model()))["name"] == "my/own"
     assert [model["name"] for model in said("models", "list", "--local")] == ["tunesmith/embedded", "my/own"]

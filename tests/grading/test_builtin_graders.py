@@ -240,6 +240,7 @@ def test_math_on_deepmath_in_a_worker(shared_data):
     assert rewards("math", right + wrong) == [1.0] * 40 + [0.0] * 40
 
 
+@pytest.mark.thorough
 def test_mbpp(shared_data):
     rows = lines(shared_data / "rl/code/mbpp_train_300.jsonl")[:10]
     right = [(f"Here:\n```python\n{row['code']}\n```", row) for row in rows]
@@ -247,6 +248,7 @@ def test_mbpp(shared_data):
     assert rewards("unit_tests", right + wrong) == [1.0] * 10 + [0.0] * 10
 
 
+@pytest.mark.thorough
 def test_humaneval(shared_data):
     rows = lines(shared_data / "rl/code/humaneval_first_64.jsonl")[:10]
     bodies = [(row["canonical_solution"], row) for row in rows]
@@ -317,6 +319,7 @@ def test_json_schema_rows(shared_data):
             assert reward("json_schema", row["messages"][-1]["content"], {"schema": schema}) == score
 
 
+@pytest.mark.thorough
 def test_text_to_sql(shared_data):
     folder = shared_data / "rl/text2sql/defog"
     rows = lines(folder / "questions_75.jsonl")

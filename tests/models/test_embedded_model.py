@@ -102,6 +102,7 @@ def test_random_unicode_comes_back(renderer: ChatRenderer) -> None:
         assert renderer.decode(renderer.encode(text)) == text
 
 
+@pytest.mark.thorough
 def test_it_solves_a_part_of_the_held_out_sums(script: ModuleType) -> None:
     """Without a carry nearly all, with one by luck only: what the demo needs to have something to learn from."""
     from embedded.measure import engine_of, solved

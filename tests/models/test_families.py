@@ -77,6 +77,7 @@ def test_real_checkpoints_equal_transformers(model: str, shared_data: Path) -> N
     torch.testing.assert_close(logits(mine, tokens), hf_logits(reload(folder), tokens), atol=2e-5, rtol=0)
 
 
+@pytest.mark.thorough
 def test_stories260k_tells_its_published_story(shared_data: Path) -> None:
     golden = json.loads((shared_data / "golden/models/stories260K_golden.json").read_text())
     model = ours(shared_data / "models/stories260K-hf")

@@ -123,6 +123,7 @@ def test_compute_logprobs_of_the_version_that_serves(model_folder, rank):
     assert asyncio.run(sampler.compute_logprobs(tokens)).tobytes() != before.tobytes()
 
 
+@pytest.mark.thorough
 def test_a_hundred_loads_under_requests_mix_no_two_versions(model_folder):
     """Each answer, whenever it was asked for, is to the last bit what its version gives by itself."""
     trainer, sampler = policies.pair(model_folder("qwen3"))

@@ -65,6 +65,7 @@ def check_rows(*flags: str) -> None:
     assert done.returncode == 0, done.stderr + '\nmend: make migration m="what changes"'
 
 
+@pytest.mark.thorough
 def test_row_classes_are_what_the_revisions_make() -> None:
     check_rows()
 

@@ -32,6 +32,7 @@ def keys(store):
     return Keys(store)
 
 
+@pytest.mark.thorough
 def test_the_level_is_said_at_the_start_in_the_status_and_in_the_metrics(tmp_path: Path) -> None:
     server = RunningServer(tmp_path / "data", "--sandbox", "limits").start()
     try:
@@ -48,6 +49,7 @@ def test_the_level_is_said_at_the_start_in_the_status_and_in_the_metrics(tmp_pat
         server.stop()
 
 
+@pytest.mark.thorough
 def test_a_level_that_is_none_is_refused_at_the_start(tmp_path: Path) -> None:
     command = [str(Path(sys.executable).with_name("tunesmith")), "serve", "--data-dir", str(tmp_path), "--port", "0"]
     ended = subprocess.run([*command, "--sandbox", "walls"], capture_output=True, text=True, env=dict(os.environ))

@@ -217,6 +217,7 @@ def test_a_shard_that_is_missing(registry: Registry, folder: Path, index: str, s
         registry.add("a/b", folder)
 
 
+@pytest.mark.thorough
 def test_every_end_of_a_transaction_lets_the_next_begin(tmp_path: Path) -> None:
     store, other = open_store(file_url(tmp_path), busy_ms=2_000), sqlite3.connect(tmp_path / "tunesmith.db")
     keys = Keys(store)

@@ -88,6 +88,7 @@ def test_without_a_folder_it_takes_a_new_one(tmp_path: Path, monkeypatch: pytest
     assert Path(spec.dataset).parent == Path(str(spec.output_dir))
 
 
+@pytest.mark.thorough
 def test_a_short_demo_already_learns(short: Ran) -> None:
     before, after = short.heldout()
     assert after - before >= 0.15

@@ -20,6 +20,7 @@ def run(what, given, longest_s=300.0):
     return asyncio.run(wait())
 
 
+@pytest.mark.thorough
 def test_what_is_refused_is_told_in_its_words():
     errand = run("plan", {"spec": {"kind": "sft", "dataset": "nowhere.jsonl", "epochs": 99}})
     assert (errand.state, errand.answer) == ("failed", None)

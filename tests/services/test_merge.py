@@ -33,6 +33,7 @@ def test_merged_logits_are_those_of_the_adapter(tmp_path: Path, family: str, hea
     assert tied == (model.config.tied and not head)
 
 
+@pytest.mark.thorough
 def test_folders_that_do_not_belong_together_are_refused_in_words(tmp_path: Path):
     base = tmp_path / "base"
     tiny.hf_model("qwen2", base)

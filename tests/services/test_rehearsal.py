@@ -26,6 +26,7 @@ def root(tmp_path_factory):
     return root
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "changes", "steps", "rollouts"),
     [

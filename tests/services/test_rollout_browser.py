@@ -89,6 +89,7 @@ def test_what_is_not_there(file):
         groups(file, "luck", "", 1, 0)
 
 
+@pytest.mark.thorough
 def test_a_step_of_100_000_attempts_is_quick(tmp_path):
     made = [group(f"p{i}", [math.sin(i), 0.5, 0.25, 0.125], reason="because") for i in range(25_000)]
     file = RunFolder(tmp_path).write_rollouts("step", 1, made, judged(made), decode)

@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "card",
         "Write a run's card: held-out before and after, whether to trust it, what it cost, and how to do it again.",
     ),
-    "compare": ("runs", "Two runs side by side: settings that differ, curves, results."),
+    "compare": ("runs", "Runs side by side: settings that differ, curves, results."),
     "fork": ("runs", "Another run with settings changed, that shares this one's past up to a kept step."),
     "runs": ("runs", "All runs, forks under those they come from, with what changed and what came of it."),
     "regrade": ("trials", "Replay a run's attempts through a changed grader: what would it have said?"),

@@ -122,6 +122,7 @@ def test_pages_of_a_draft_without_a_dataset_say_so(get, job):
     assert get("/create/data?kind=nonsense").status_code == 400
 
 
+@pytest.mark.thorough
 def test_a_result_that_the_server_forgot_is_told_and_the_page_goes_on(get, job):
     told = get("/create/errands/0123")
     assert told.status_code == 200 and "This result is gone" in told.text and "hx-trigger" not in told.text

@@ -158,6 +158,7 @@ def test_a_refusal_leads_back_to_the_page_that_asked(ask, session):
         assert "page before" not in refused(elsewhere)
 
 
+@pytest.mark.thorough
 def test_a_database_that_does_not_answer_is_told_on_a_page(app, get, post):
     """Another program holds it: what writes waits for some seconds, and is then refused."""
     file = app.state.settings.data_dir / FILE_NAME
