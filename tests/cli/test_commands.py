@@ -291,3 +291,19 @@ def test_a_dataset_is_checked_and_shown(root):
         ).stdout
         assert shown.count("── line 1") == (2 if kind == "dpo" else 1)
         assert "── line 3" not in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["first", "--finding", "no_signal"], "--finding: says something only with --apply"),
+        (["first", "--output-dir", "there"], "--output-dir: says something only with --apply"),
+        (["first", "--labels", "3"], "--labels: says something only with --task"),
+        (["first", "--task", "--labels", "3"], "advise: answers one question at a time"),
+        (["--task", "--labels", "-3"], "greater than or equal to 0"),
+        ([], "run: missing"),
+    ],
+)
+def test_advise_refuses_what_nobody_would_read(shell, words, said):
+    code, _, told = shell("advise", *words)
+    assert (code, said in told) == (2, True), told

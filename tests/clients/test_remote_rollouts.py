@@ -145,8 +145,10 @@ def free_port() -> int:
 def trained(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The job when it has ended; the example's server still runs."""
     port = free_port()
+    around = tmp_path_factory.mktemp("example")
+    shutil.copy(ROOT / "pyproject.toml", around)  # as in a clone
     with example_server(server, port):
-        job = create(server, project_at(tmp_path_factory.mktemp("example") / "project", port))
+        job = create(server, project_at(around / "project", port))
         yield ended(server, job)
 
 

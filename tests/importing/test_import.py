@@ -142,6 +142,24 @@ def test_a_reward_that_is_no_grader_here_is_refused_with_the_mend(imported):
         found.spec()
 
 
+@pytest.mark.parametrize(
+    "rewards", [{"format": 0.2, "last_number": 0.8}, {"format": {"weight": 0.2}, "last_number": {"weight": 0.8}}]
+)
+def test_a_mapping_of_rewards_is_one_weighted_sum(imported, rewards):
+    found = imported(GRPO | {"rewards": rewards}, "run.yaml", own={})
+    assert found.settings["evaluator"] == ["format=0.2", "last_number=0.8"]
+    assert not any("stated twice" in doubt or "single reward" in doubt for doubt in found.doubts)
+    found = imported(GRPO | {"rewards": {"format": 0.2, "politeness": 0.8}}, "run.yaml", own={})
+    assert "evaluator" not in found.settings
+    assert {verdicts(found)[f"rewards.{name}"] for name in ("format", "politeness")} == {"refused"}
+
+
+def test_what_is_given_here_wins_and_the_report_says_so(imported):
+    found = imported(GRPO | {"model": "there"}, "run.yaml", own={"base_model": "here"})
+    assert (found.settings["base_model"], verdicts(found)["model"]) == ("here", "different")
+    assert any("wins: --base-model here" in entry.outcome.note for entry in found.entries)
+
+
 def test_trl_s_batches_are_prompts_here_and_its_defaults_are_told(imported):
     found = imported(TRL)
     spec = found.spec()

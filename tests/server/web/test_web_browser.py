@@ -164,10 +164,21 @@ def test_a_chat_can_be_stopped_and_refuses_odd_numbers(window: Browser, job: str
         chat.querySelector(".say button").click();
     """)
     window.says("Stopped.")
+    waiting = window.driver.execute_script("""
+        const chat = document.getElementById("chat");
+        chat.elements.say.value = "hello again";
+        chat.requestSubmit();
+        const waiting = chat.querySelectorAll(".message.assistant.waiting").length;
+        chat.querySelector("[data-clear]").click();
+        return waiting;
+    """)
+    assert waiting == 1, "something stands there while the model loads"
+    window.until(lambda: window.one(".say button").text == "Send", "the end of an answer that was cleared away")
+    assert window.all(".message") == []
     window.fill("[name=temperature]", "9")
     window.fill("#say", "And now?\n")
     assert window.one("[name=temperature]:invalid")
-    assert len(window.all(".message.user")) == 1
+    assert window.all(".message.user") == []
 
 
 def test_an_evaluation_is_in_the_list_with_its_score(window: Browser, evaluation: str) -> None:

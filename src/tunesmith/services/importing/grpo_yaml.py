@@ -27,13 +27,15 @@ def rules(_kind: str) -> dict[str, Rule]:
 
 
 def _rewards(value: Any, _flat: Flat) -> Outcome:
-    """A list of {name, weight}, or a mapping of names to weights."""
+    """A list of {name, weight}."""
     parts = [(r["name"], r.get("weight", 1.0)) for r in value] if isinstance(value, list) else []
     return _evaluators(parts)
 
 
-def _reward(key: str) -> Rule:
-    return lambda value, _: _evaluators([(key, value)])
+def _reward(_value: Any, flat: Flat) -> Outcome:
+    """One of a mapping of names to weights, or to {weight}: all of them together are the evaluator."""
+    weights = {key.removeprefix("rewards."): weight for key, weight in flat.items() if key.startswith("rewards.")}
+    return _evaluators([(name.removesuffix(".weight"), weight) for name, weight in weights.items()])
 
 
 def _evaluators(parts: list[tuple[str, Any]]) -> Outcome:
@@ -113,5 +115,5 @@ RULES: dict[str, Rule] = {
     "logging.*": differ("every step is recorded in the run folder; --report-to names trackers"),
     "output_dir": keep("output_dir"),
     "run_name": translate("tracker_run", "the run's name at its trackers"),
-    **{f"rewards.{name}": _reward(name) for name in GRADERS},
+    "rewards.*": _reward,
 }

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
@@ -66,7 +66,7 @@ def import_file(path: Path, own: Mapping[str, Any], source: str | None = None, k
         raise UserError(str(path), "may be of an SFT, DPO or RFT run", "Say which: --kind sft, dpo or rft")
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
-    entries = list(_entries(flat, reader.rules(kind), reader.defaults(kind)))
+    entries = [_beside(own, entry) for entry in _entries(flat, reader.rules(kind), reader.defaults(kind))]
     settings: dict[str, Any] = {"kind": kind}
     for entry in entries:
         settings |= entry.outcome.settings
@@ -116,6 +116,16 @@ def _entries(flat: Flat, rules: Mapping[str, Rule], defaults: Mapping[str, Any])
     for key, value in defaults.items():
         if key not in flat:
             yield Entry(key, value, _applied(rules[key], value, whole), default=True)
+
+
+def _beside(own: Mapping[str, Any], entry: Entry) -> Entry:
+    """An entry for a setting that was given here says so, because its own value is not what counts."""
+    taken = [name for name in entry.outcome.settings if name in own]
+    if not taken:
+        return entry
+    rest = {name: value for name, value in entry.outcome.settings.items() if name not in own}
+    words = ", ".join(f"--{name.replace('_', '-')} {own[name]}" for name in taken)
+    return replace(entry, outcome=Outcome("different", rest, f"given here, and wins: {words}"))
 
 
 def _applied(rule: Rule, value: Any, whole: Flat) -> Outcome:

@@ -27,7 +27,8 @@ async function* events(body) {
   }
 }
 
-async function ask(fields) {
+/** Ask, and write the answer into a message that stands there already. */
+async function ask(fields, message) {
   going = new AbortController();
   const answer = await fetch(form.dataset.action, {
     method: "POST",
@@ -40,12 +41,15 @@ async function ask(fields) {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     throw new Error(page.querySelector("main p")?.textContent ?? `the server answered ${answer.status}`);
   }
-  const message = show("assistant", "");
   for await (const event of events(answer.body)) {
     if (event.error) throw new Error(event.error.message);
-    message.textContent += event.choices?.[0]?.delta?.content ?? "";
+    const text = event.choices?.[0]?.delta?.content;
+    if (!text) continue;
+    message.classList.remove("waiting");
+    message.textContent += text;
     talk.scrollTop = talk.scrollHeight;
   }
+  message.classList.remove("waiting");
   said.push({ role: "assistant", content: message.textContent });
 }
 
@@ -58,12 +62,15 @@ form.addEventListener("submit", async (event) => {
   form.elements.say.value = "";
   said.push({ role: "user", content: text });
   show("user", text);
+  const message = show("assistant waiting", "");
   button.textContent = "Stop";
   try {
-    await ask(fields);
+    await ask(fields, message);
   } catch (error) {
-    show("problem", error.name === "AbortError" ? "Stopped." : error.message);
-    if (said.at(-1).role === "user") said.pop();
+    if (message.classList.contains("waiting")) message.remove();
+    // Nothing is left of a conversation that was cleared meanwhile.
+    if (said.length) show("problem", error.name === "AbortError" ? "Stopped." : error.message);
+    if (said.at(-1)?.role === "user") said.pop();
   }
   going = null;
   button.textContent = "Send";
