@@ -39,4 +39,5 @@ def test_the_page_for_fireworks(server: RunningServer, tmp_path: Path) -> None:
     here = {"http://127.0.0.1:8000": server.base_url, "tml-...": server.key}
     lines = said("fireworks-managed", script("fireworks.md", **here), server, tmp_path)
     assert "8" in lines[0]
+    assert [line for line in lines if line.startswith("step ")] == [f"step {i}: JOB_STATE_IDLE" for i in (1, 2)]
     assert "reward_mean" in lines[-1]
