@@ -236,8 +236,9 @@ def test_every_end_of_a_transaction_lets_the_next_begin(tmp_path: Path) -> None:
     assert time.monotonic() - began < 1.0, "nobody waited for a turn that nobody had"
 
 
-def test_writers_of_one_process_take_turns(store: Store) -> None:
-    """By pauses that double, as SQLite waits, the last of these would wait for a second."""
+def test_writers_of_one_process_take_turns(tmp_path: Path) -> None:
+    """By pauses that double, as SQLite waits, the last of these would wait for a second; PostgreSQL has a queue."""
+    store = open_store(file_url(tmp_path))
     keys, took = Keys(store), []
     store.started()
 
@@ -253,4 +254,5 @@ def test_writers_of_one_process_take_turns(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert len(keys.list()) == len(took) == 120
+    store.close()
     assert max(took) < 0.5 * sum(took) / 12, "the slowest write took less than half of a writer's ten"
