@@ -162,6 +162,8 @@ def test_what_a_row_lacks_is_said_by_its_line(tmp_path):
         prepared(tmp_path, [row({"score": 1}, {"score": 0}), *sums([(1, 2)])])
     with pytest.raises(UserError, match=r"samples\[1\]\.evals: found this row, no score 'short'\. It has score"):
         prepared(tmp_path, [row({"score": 1, "short": 1}, {"score": 0})], evaluator="recorded:short")
+    with pytest.raises(UserError, match=r"samples\[0\]\.evals: found this row, reward is inf.*everyday size"):
+        prepared(tmp_path, [row({"score": 1e308}, {"score": 0})], evaluator="recorded=10")
     long = row({"score": 1}, {"score": 0})
     long["samples"][1]["messages"][-1]["content"] = "1 " * 200
     with pytest.raises(UserError, match="too long"):

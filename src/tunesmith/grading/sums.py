@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from tunesmith.core.errors import UserError
+from tunesmith.core.ports import GradingError
 from tunesmith.core.types import Metrics, Score
 from tunesmith.grading.evaluator import Evaluator, RecordedTarget
 from tunesmith.grading.verdict import as_score
@@ -35,7 +36,7 @@ def recorded_score(evaluators: Sequence[Evaluator], scores: Mapping[str, float],
         where: the attempt, for messages.
 
     Raises:
-        UserError: it lacks one of them.
+        UserError: it lacks one of them, or their sum is no number.
     """
     found = []
     for evaluator in evaluators:
@@ -44,4 +45,7 @@ def recorded_score(evaluators: Sequence[Evaluator], scores: Mapping[str, float],
         if name not in scores:
             raise UserError(f"{where}.evals", f"no score {name!r}", f"It has {', '.join(sorted(scores))}")
         found.append(Score(scores[name]))
-    return weighted_sum(evaluators, found)
+    try:
+        return weighted_sum(evaluators, found)
+    except GradingError as e:
+        raise UserError(f"{where}.evals", e.detail, "Give scores and weights of everyday size, such as 1") from None
