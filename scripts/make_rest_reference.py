@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from tunesmith.server import openapi
 from tunesmith.server.dialects import tunesmith
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "rest.md"
@@ -23,6 +24,10 @@ def reference() -> str:
     app = FastAPI()
     app.include_router(tunesmith.router)
     described = app.openapi()
+    for route in openapi.routes_of(app):
+        if (model := openapi.body_model(route.endpoint)) is not None:
+            body = {"content": {"application/json": {"schema": model.model_json_schema()}}}
+            described["paths"][route.path_format][min(route.methods).lower()]["requestBody"] = body
     by_noun: dict[str, list[str]] = {}
     for path, methods in described["paths"].items():
         for method, route in methods.items():

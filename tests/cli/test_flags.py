@@ -7,6 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from tunesmith.cli.main import build
+from tunesmith.core.described import descriptions
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.spec import DpoSpec, RftSpec, SftSpec
 from tunesmith.spec.bounds import MANAGED
@@ -202,7 +203,7 @@ def test_the_help_of_a_flag_is_the_documentation_of_its_setting(kind):
         if name == "kind":
             continue
         text = options[name].help
-        assert text.startswith(field.description)
+        assert text.startswith(descriptions(SPECS[kind])[name])
         if field.default not in (None, []) and not field.is_required():
             assert f"default {field.default}" in text
         if name in MANAGED:

@@ -53,7 +53,7 @@ def login(
 def keep(new: Login) -> None:
     """Write the file, which nobody but its owner may read, not even for a moment."""
     file = FILE.expanduser()
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
         json_text.dump({"url": new.url, "key": new.key}, out)

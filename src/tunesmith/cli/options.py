@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
+from tunesmith.core.described import descriptions
 from tunesmith.spec.base import TrainSpec
 from tunesmith.spec.bounds import MANAGED
 
@@ -28,7 +29,8 @@ def with_flags(
     fields = {name: field for spec in specs for name, field in spec.model_fields.items()}
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
     names = [name for name in fields if name != "kind" and name in (only or fields)]
-    flags = [_flag(name, fields[name], defaults) for name in names]
+    meanings = {name: meaning for spec in specs for name, meaning in descriptions(spec).items()}
+    flags = [_flag(name, fields[name], meanings[name], defaults) for name in names]
 
     def run(**given: Any) -> None:
         mine = {p.name: given.pop(p.name) for p in own}
@@ -40,23 +42,25 @@ def with_flags(
     return run
 
 
-def _flag(name: str, field: FieldInfo, defaults: bool) -> inspect.Parameter:
+def _flag(name: str, field: FieldInfo, meaning: str, defaults: bool) -> inspect.Parameter:
     long = f"--{name.replace('_', '-')}"
     is_switch, is_list = _allows(field, bool), _allows(field, list)
     names = (f"{long}/--no-{name.replace('_', '-')}",) if is_switch else (long, *ALIASES.get(name, ()))
     kind: Any = bool if is_switch else list[str] if is_list else str
-    option = typer.Option(*names, help=_help(name, field, defaults), metavar=None if is_switch else _metavar(field))
+    option = typer.Option(
+        *names, help=_help(name, field, meaning, defaults), metavar=None if is_switch else _metavar(field)
+    )
     annotation = Annotated[kind | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _help(name: str, field: FieldInfo, defaults: bool) -> str:
+def _help(name: str, field: FieldInfo, meaning: str, defaults: bool) -> str:
     notes = []
     if defaults and not field.is_required() and field.default not in (None, []):
         notes.append(f"default {field.default}")
     if name in MANAGED:
         notes.append(f"managed: {MANAGED[name].describe()}")
-    return f"{field.description} [{'; '.join(notes)}]" if notes else str(field.description)
+    return f"{meaning} [{'; '.join(notes)}]" if notes else meaning
 
 
 def _metavar(field: FieldInfo) -> str:

@@ -92,7 +92,7 @@ class _Server(uvicorn.Server):
 @contextmanager
 def _only_server_of(data_dir: Path) -> Iterator[None]:
     """Hold the data directory; the hold ends with the process, however it ends."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Not truncated on opening: the line in it is the other server's until the lock is ours.
     with (data_dir / "server.lock").open("a+") as lock:
         try:

@@ -44,7 +44,7 @@ def open_both(data_dir: Path, database_url: str) -> Store:
         name = token_hex(8)
         names.create(_NOBODY, _RECORD, {"is": name})
     if not wanted:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         durable.write_file(file, f"{name}\n".encode())
     return store
 

@@ -7,8 +7,9 @@ from statistics import fmean
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ConfigDict, ValidationError, model_validator
 
+from tunesmith.core.described import Described
 from tunesmith.core.errors import NotFound, UserError, unknown
 from tunesmith.health.history import series
 from tunesmith.services.card import current_card
@@ -23,10 +24,10 @@ BY_GROUP = {
 """Metrics that can be taken for each group of held-out rows, and the column that they rest on."""
 
 
-class Gate(BaseModel):
+class Gate(Described):
     """One bound. With ``by`` it holds for every group of rows with the same value in that field."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     metric: str
     """A metric of the run, its newest value; or `card/` and a number of the card."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tunesmith.core.described import descriptions
 from tunesmith.core.types import Metrics
 from tunesmith.health.history import series
 from tunesmith.services.card import current_card
@@ -217,7 +218,7 @@ def _cut(text: str) -> str:
 
 def _settings(spec: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     """Every setting with its value, its default and its meaning; those that were changed come first."""
-    fields = KINDS[kind].model_fields
+    fields, meanings = KINDS[kind].model_fields, descriptions(KINDS[kind])
     rows = []
     for name, value in ((name, value) for name, value in spec.items() if name in fields):
         field = fields[name]
@@ -228,7 +229,7 @@ def _settings(spec: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
                 "value": _typed(value),
                 "default": "required" if required else _typed(field.default),
                 "changed": not required and value != field.default,
-                "meaning": field.description or "",
+                "meaning": meanings[name],
             }
         )
     return sorted(rows, key=lambda row: not row["changed"])

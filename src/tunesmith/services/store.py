@@ -179,7 +179,7 @@ def _parse(url: str) -> URL:
     if parsed.drivername != "sqlite":
         raise UserError("database-url", f"unknown kind of database {parsed.drivername!r}", _forms())
     if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return parsed
 
 

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from tunesmith.core.described import Described
 from tunesmith.core.types import AdamParams
 from tunesmith.spec.bounds import Limits, check
 
@@ -27,10 +28,10 @@ def names_of(value: Any) -> Any:
     return [name.strip() for part in parts for name in part.split(",") if name.strip()]
 
 
-class Spec(BaseModel):
+class Spec(Described):
     """Unknown keys are errors; the docstring under a field is its help, its schema text and its documentation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TrainSpec(Spec):
@@ -94,7 +95,7 @@ class TrainSpec(Spec):
     """Decoupled weight decay."""
     grad_clip: Annotated[float, Field(ge=0)] = 1.0
     """Largest L2 norm of the accumulated gradient; 0 is off."""
-    report_to: Annotated[list[TrackerName], BeforeValidator(names_of)] = []
+    report_to: Annotated[list[TrackerName], BeforeValidator(names_of)] = Field(default=[])
     """Experiment trackers to report to: wandb, mlflow, tensorboard, trackio, otel; several with commas."""
     tracker_project: str = "tunesmith"
     """Project, or experiment, of the run at its trackers."""

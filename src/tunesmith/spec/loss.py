@@ -2,16 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from tunesmith.core.described import Described
 
 Method = Literal["grpo", "dapo", "gspo-token"]
 KlEstimator = Literal["k3", "k2", "k3_unbiased"]
 
 
-class PolicyLoss(BaseModel):
+class PolicyLoss(Described):
     """Settings of ``losses.policy.policy_loss``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ratio: Literal["token", "sequence"] = "token"
     """Importance ratio per token, or one length-normalised ratio per sequence (GSPO-token)."""

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
+from tunesmith.core.described import descriptions
 from tunesmith.core.errors import NotFound, UserError
 from tunesmith.server.web import links, words
 from tunesmith.server.web.draft import ELSEWHERE
@@ -70,10 +71,9 @@ def _fork(jobs: Jobs, owner: str, slug: str, name: str, fields: dict[str, str]) 
 
 def _choices(run: RunFolder) -> list[Choice]:
     spec = run.spec()
-    fields = type(build_spec(spec)).model_fields
     return [
-        Choice(name, words.typed(spec.get(name)), field.description or "", name in FROM_THE_START)
-        for name, field in fields.items()
+        Choice(name, words.typed(spec.get(name)), meaning, name in FROM_THE_START)
+        for name, meaning in descriptions(type(build_spec(spec))).items()
         if name not in ELSEWHERE
     ]
 

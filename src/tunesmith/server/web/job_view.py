@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tunesmith.core.described import descriptions
 from tunesmith.core.types import Finding
 from tunesmith.server.web import links, words
 from tunesmith.server.web.job_row import JobRow, row_of
@@ -137,6 +138,7 @@ def _before_and_now(held_out: Sequence[float]) -> tuple[str, str]:
 def settings_of(kind: str, spec: dict[str, Any]) -> list[Setting]:
     """Every setting, those that were changed first."""
     rows = []
+    meanings = descriptions(KINDS[kind])
     for name, field in KINDS[kind].model_fields.items():
         if name in NOT_SHOWN:
             continue
@@ -149,7 +151,7 @@ def settings_of(kind: str, spec: dict[str, Any]) -> list[Setting]:
                 value=words.typed(value),
                 default="required" if required else words.typed(field.default),
                 bounds=bound.describe() if bound else "",
-                meaning=field.description or "",
+                meaning=meanings[name],
                 changed=required or value != field.default,
             )
         )

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from tunesmith.core.described import descriptions
 from tunesmith.core.errors import UserError
 from tunesmith.server.web import words
 from tunesmith.server.web.draft import ELSEWHERE, Draft
@@ -82,8 +83,9 @@ def goals_of(draft: Draft) -> list[GoalLink]:
 
 
 def fields_of(draft: Draft, refused: UserError | None = None) -> SettingFields:
+    meanings = descriptions(KINDS[draft.kind])
     made = {
-        name: _field(name, info, draft, refused)
+        name: _field(name, info, meanings[name], draft, refused)
         for name, info in KINDS[draft.kind].model_fields.items()
         if name not in ELSEWHERE
     }
@@ -91,13 +93,13 @@ def fields_of(draft: Draft, refused: UserError | None = None) -> SettingFields:
     return SettingFields(first, [f for f in made.values() if f not in first])
 
 
-def _field(name: str, info: FieldInfo, draft: Draft, refused: UserError | None) -> SettingField:
+def _field(name: str, info: FieldInfo, meaning: str, draft: Draft, refused: UserError | None) -> SettingField:
     return SettingField(
         name=name,
         value=draft.settings.get(name, ""),
         default=words.typed(info.default),
         bounds=_bounds(name, info),
-        meaning=info.description or "",
+        meaning=meaning,
         choices=_choices(info.annotation),
         problem=words.told(refused, with_place=False) if refused is not None and refused.where == name else "",
     )

@@ -11,7 +11,7 @@ from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_json
 from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
-from tunesmith.server.dialects.tunesmith.given import Load, NewDeployment, Scale, Unload, body_of
+from tunesmith.server.dialects.tunesmith.given import Load, NewDeployment, Scale, Unload
 from tunesmith.server.dialects.tunesmith.jobs import Limit, Offset
 from tunesmith.server.dialects.weights import DEPLOYMENT
 from tunesmith.services.deployments import Deployments
@@ -26,7 +26,7 @@ def list_deployments(request: Request, owner: Owner, limit: Limit = 50, offset: 
     return answers.page([_shown(request, owner, row.id) for row in rows], total, offset)
 
 
-@router.post("/deployments", response_model=answers.Deployment, openapi_extra=body_of(NewDeployment))
+@router.post("/deployments", response_model=answers.Deployment)
 async def create_deployment(request: Request, owner: Owner) -> dict[str, Any]:
     """Give a base or tuned model a name to be served under."""
     given = await read_json(request, NewDeployment)
@@ -43,7 +43,7 @@ def get_deployment(request: Request, owner: Owner, deployment_id: str) -> dict[s
     return _shown(request, owner, deployment_id)
 
 
-@router.post("/deployments/{deployment_id}/scale", response_model=answers.Deployment, openapi_extra=body_of(Scale))
+@router.post("/deployments/{deployment_id}/scale", response_model=answers.Deployment)
 async def scale_deployment(request: Request, owner: Owner, deployment_id: str) -> dict[str, Any]:
     """0 closes the name, more opens it: all requests share one copy of the weights."""
     given = await read_json(request, Scale)
@@ -55,7 +55,7 @@ async def scale_deployment(request: Request, owner: Owner, deployment_id: str) -
     return await asyncio.to_thread(scale)
 
 
-@router.post("/deployments/{deployment_id}/load", response_model=answers.Deployment, openapi_extra=body_of(Load))
+@router.post("/deployments/{deployment_id}/load", response_model=answers.Deployment)
 async def load_model(request: Request, owner: Owner, deployment_id: str) -> dict[str, Any]:
     """Serve a tuned model there too, as `<model>#<deployment>`."""
     given = await read_json(request, Load)
@@ -68,7 +68,7 @@ async def load_model(request: Request, owner: Owner, deployment_id: str) -> dict
     return await asyncio.to_thread(load)
 
 
-@router.post("/deployments/{deployment_id}/unload", response_model=answers.Deployment, openapi_extra=body_of(Unload))
+@router.post("/deployments/{deployment_id}/unload", response_model=answers.Deployment)
 async def unload_model(request: Request, owner: Owner, deployment_id: str) -> dict[str, Any]:
     """Take a tuned model off again. Requests in hand finish."""
     given = await read_json(request, Unload)

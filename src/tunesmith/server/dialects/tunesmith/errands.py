@@ -10,7 +10,7 @@ from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_json
 from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
-from tunesmith.server.dialects.tunesmith.given import NewJob, Regrade, body_of
+from tunesmith.server.dialects.tunesmith.given import NewJob, Regrade
 from tunesmith.server.dialects.tunesmith.jobs import jobs_of, offspring_of, plan_of
 from tunesmith.services.errands import Errand, Errands
 from tunesmith.services.jobs.planning import rehearsing
@@ -20,7 +20,7 @@ WAIT_S = 8.0
 Wait = Annotated[float, Query(ge=0, le=25, description="Seconds to wait for the answer before it is left to another.")]
 
 
-@router.post("/jobs/plan", response_model=answers.Plan, openapi_extra=body_of(NewJob))
+@router.post("/jobs/plan", response_model=answers.Plan)
 async def plan_job(
     request: Request,
     owner: Owner,
@@ -36,7 +36,7 @@ async def plan_job(
     return {**plan, "rehearsal": await _started(request, owner, "plan", asked, wait_s)}
 
 
-@router.post("/jobs/{job_id}/regrade", response_model=answers.Errand, openapi_extra=body_of(Regrade))
+@router.post("/jobs/{job_id}/regrade", response_model=answers.Errand)
 async def regrade_job(request: Request, owner: Owner, job_id: str, wait_s: Wait = WAIT_S) -> Errand:
     """Replay the attempts of a job through a changed grader: new rewards, rank agreement, what changed sides."""
     given = await read_json(request, Regrade)

@@ -11,7 +11,7 @@ from tunesmith.server.body import read_json
 from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
 from tunesmith.server.dialects.tunesmith.following import After, Asked, Most, events_of, log_of
-from tunesmith.server.dialects.tunesmith.given import NewEvaluation, body_of
+from tunesmith.server.dialects.tunesmith.given import NewEvaluation
 from tunesmith.server.dialects.tunesmith.jobs import Key, Limit, Offset
 from tunesmith.server.web import links
 from tunesmith.services import evaluation_answers
@@ -22,7 +22,7 @@ router = new_router("evaluations")
 ONE = "/evaluations/{evaluation_id}"
 
 
-@router.post("/evaluations", response_model=answers.Evaluation, openapi_extra=body_of(NewEvaluation))
+@router.post("/evaluations", response_model=answers.Evaluation)
 async def create_evaluation(request: Request, owner: Owner, idempotency_key: Key = None) -> Mapping[str, Any]:
     """Check everything that can be checked without the model, and queue it.
 

@@ -2,17 +2,18 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from tunesmith.core.described import Described
 from tunesmith.services.jobs import job
 from tunesmith.services.jobs.job_kinds import EVALUATION
 from tunesmith.services.keys import MOST_DAYS, Scope
 
 
-class Given(BaseModel):
+class Given(Described):
     """Fields that are not known are refused."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     def named(self) -> dict[str, Any]:
         """The fields that are no settings."""
@@ -170,9 +171,3 @@ class Load(Given):
 
 class Unload(Given):
     model: str
-
-
-def body_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The description of a body that the route reads itself, within the server's limit."""
-    schema = model.model_json_schema()
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

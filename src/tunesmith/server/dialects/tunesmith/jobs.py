@@ -10,7 +10,7 @@ from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_json
 from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
-from tunesmith.server.dialects.tunesmith.given import NewJob, body_of
+from tunesmith.server.dialects.tunesmith.given import NewJob
 from tunesmith.server.routing import reads_rows
 from tunesmith.server.web import links
 from tunesmith.services.jobs.job import Job
@@ -28,7 +28,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 Key = Annotated[str | None, Header(alias="idempotency-key", description="Stands for its job for 24 hours.")]
 
 
-@router.post("/jobs", response_model=answers.Job, openapi_extra=body_of(NewJob))
+@router.post("/jobs", response_model=answers.Job)
 async def create_job(request: Request, owner: Owner, idempotency_key: Key = None) -> Mapping[str, Any]:
     """Check everything that can be checked without the model, and queue the job.
 

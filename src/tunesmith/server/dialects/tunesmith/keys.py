@@ -10,7 +10,7 @@ from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_json
 from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
-from tunesmith.server.dialects.tunesmith.given import NewKey, body_of
+from tunesmith.server.dialects.tunesmith.given import NewKey
 from tunesmith.server.dialects.tunesmith.jobs import Limit, Offset
 from tunesmith.services.keys import KeyInfo, Keys
 
@@ -24,7 +24,7 @@ def list_keys(request: Request, owner: Owner, limit: Limit = 50, offset: Offset 
     return answers.page(own[offset : offset + limit], len(own), offset)
 
 
-@router.post("/keys", response_model=answers.NewKey, openapi_extra=body_of(NewKey))
+@router.post("/keys", response_model=answers.NewKey)
 async def create_key(request: Request, owner: Owner) -> dict[str, Any]:
     """Make a key and show it, this once: only its hash is kept."""
     given = await read_json(request, NewKey)

@@ -11,7 +11,7 @@ from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_json
 from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
-from tunesmith.server.dialects.tunesmith.given import Promotion, Rename, body_of
+from tunesmith.server.dialects.tunesmith.given import Promotion, Rename
 from tunesmith.server.dialects.tunesmith.jobs import Limit, Offset
 from tunesmith.server.tar import tar_response
 from tunesmith.services.registry import RegisteredModel, Registry
@@ -38,7 +38,7 @@ def download_model(request: Request, owner: Owner, name: str) -> StreamingRespon
     return tar_response(model.folder, "".join(c if c.isalnum() else "-" for c in name))
 
 
-@router.post("/models/{name:path}/rename", response_model=answers.Model, openapi_extra=body_of(Rename))
+@router.post("/models/{name:path}/rename", response_model=answers.Model)
 async def rename_model(request: Request, owner: Owner, name: str) -> dict[str, Any]:
     """Requests in hand finish; the old name answers no more."""
     given = await read_json(request, Rename)
@@ -50,7 +50,7 @@ async def rename_model(request: Request, owner: Owner, name: str) -> dict[str, A
     return await asyncio.to_thread(rename)
 
 
-@router.post("/models/{name:path}/promote", response_model=answers.Model, openapi_extra=body_of(Promotion))
+@router.post("/models/{name:path}/promote", response_model=answers.Model)
 async def promote_model(request: Request, owner: Owner, name: str) -> dict[str, Any]:
     """Give a checkpoint of the Training API this name. Its weights are copied and outlive it."""
     given = await read_json(request, Promotion)

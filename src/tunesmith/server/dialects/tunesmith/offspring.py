@@ -10,13 +10,13 @@ from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_json
 from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
-from tunesmith.server.dialects.tunesmith.given import Advised, Clone, Fork, body_of
+from tunesmith.server.dialects.tunesmith.given import Advised, Clone, Fork
 from tunesmith.server.dialects.tunesmith.jobs import Key, offspring_of, shown
 
 router = new_router("jobs")
 
 
-@router.post("/jobs/{job_id}/clone", response_model=answers.Job, openapi_extra=body_of(Clone))
+@router.post("/jobs/{job_id}/clone", response_model=answers.Job)
 async def clone_job(request: Request, owner: Owner, job_id: str, idempotency_key: Key = None) -> Mapping[str, Any]:
     """A new job with the settings of this one; those in the body are changed."""
     given = await read_json(request, Clone)
@@ -25,7 +25,7 @@ async def clone_job(request: Request, owner: Owner, job_id: str, idempotency_key
     return await asyncio.to_thread(shown, request, job)
 
 
-@router.post("/jobs/{job_id}/fork", response_model=answers.Job, openapi_extra=body_of(Fork))
+@router.post("/jobs/{job_id}/fork", response_model=answers.Job)
 async def fork_job(request: Request, owner: Owner, job_id: str, idempotency_key: Key = None) -> Mapping[str, Any]:
     """A new job that shares the past of this one up to a kept step, and goes on with the settings in the body.
 
@@ -44,7 +44,7 @@ def advice(request: Request, owner: Owner, job_id: str) -> dict[str, Any]:
     return {"findings": found.findings, "change": found.change, "fork_at": found.fork_at}
 
 
-@router.post("/jobs/{job_id}/advice", response_model=answers.Job, openapi_extra=body_of(Advised))
+@router.post("/jobs/{job_id}/advice", response_model=answers.Job)
 async def take_advice(request: Request, owner: Owner, job_id: str, idempotency_key: Key = None) -> Mapping[str, Any]:
     """A fork with the one change of a finding; refused where only a person can make it."""
     given = await read_json(request, Advised)

@@ -9,7 +9,7 @@ from tunesmith.server.auth import Owner
 from tunesmith.server.body import read_json
 from tunesmith.server.dialects.tunesmith import answers
 from tunesmith.server.dialects.tunesmith.envelope import new_router
-from tunesmith.server.dialects.tunesmith.given import NewSecret, body_of
+from tunesmith.server.dialects.tunesmith.given import NewSecret
 from tunesmith.services.secrets import SecretInfo, Secrets
 
 router = new_router("secrets")
@@ -21,7 +21,7 @@ def list_secrets(request: Request, owner: Owner) -> dict[str, Any]:
     return {"items": [_shown(info) for info in _secrets(request).list(owner)]}
 
 
-@router.put("/secrets/{name}", response_model=answers.Secret, openapi_extra=body_of(NewSecret))
+@router.put("/secrets/{name}", response_model=answers.Secret)
 async def put_secret(request: Request, owner: Owner, name: str) -> dict[str, str]:
     """Keep a value under the name of an environment variable; an older one is replaced."""
     given = await read_json(request, NewSecret)

@@ -2,13 +2,15 @@
 
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
+
+from tunesmith.core.described import Described
 
 
-class Answer(BaseModel):
+class Answer(Described):
     """Made from what the services show."""
 
-    model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(from_attributes=True)
 
 
 Item = TypeVar("Item")
