@@ -16,7 +16,7 @@ from tunesmith.services.jobs.moves import ENDED
 from tunesmith.services.jobs.rows import JobRow
 
 pytestmark = pytest.mark.thorough
-AT_ONCE, FEW = 4, 2
+AT_ONCE, ROUNDS = 4, 13
 
 
 def row_of(place: Workplace, job: Job) -> tuple[object, ...]:
@@ -52,17 +52,18 @@ def freeze_all(place: Workplace, jobs: list[Job]) -> int:
     return len(frozen)
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(13, marks=[pytest.mark.slow, pytest.mark.timeout(2400)])])
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_a_worker_that_wakes_too_late_writes_nothing(
-    places: Callable[[str], Workplace], tmp_path: Path, report: Report, rounds: int
+    places: Callable[[str], Workplace], tmp_path: Path, report: Report
 ) -> None:
-    place, at_once = places("data"), FEW if rounds == 1 else AT_ONCE
-    place.max_running = at_once
+    place = places("data")
+    place.max_running = AT_ONCE
     place.restart()
-    place.upload("ann", "sft", (place.tiny / "data" / "sft.jsonl").read_bytes() * (3 if rounds == 1 else 20))
-    jobs = [place.create("sft", epochs=10, seed=seed) for seed in range(at_once)]
+    place.upload("ann", "sft", (place.tiny / "data" / "sft.jsonl").read_bytes() * 20)
+    jobs = [place.create("sft", epochs=10, seed=seed) for seed in range(AT_ONCE)]
     zombies = 0
-    while zombies < rounds * at_once and (left := [job for job in jobs if place.state(job) not in ENDED]):
+    while zombies < ROUNDS * AT_ONCE and (left := [job for job in jobs if place.state(job) not in ENDED]):
         zombies += freeze_all(place, left)
     for job in jobs:
         said = (place.run(job).path.parent / "worker.log").read_text()
@@ -73,5 +74,5 @@ def test_a_worker_that_wakes_too_late_writes_nothing(
     place.look_until(lambda: place.state(first) in ENDED, 300)
     assert place.state(first) == "succeeded", place.said()
     assert place.fingerprint(first) == place.calm(first, tmp_path / "calm")
-    assert zombies >= rounds * at_once, "the jobs ended too soon"
+    assert zombies >= ROUNDS * AT_ONCE, "the jobs ended too soon"
     report(f"{zombies} frozen workers woke after their jobs were another's: no write of theirs counted")

@@ -71,7 +71,9 @@ def test_cancel_pause_resume_while_running(place: Workplace) -> None:
     place.jobs.cancel("ann", job.id)
     place.look_until(lambda: place.state(job) == "cancelled")
     assert place.pid(job) is None
-    assert [m["step"] for m in place.jobs.metrics("ann", job.id, 0)] == list(range(1, place.step(job) + 1))
+    done = [m["step"] for m in place.jobs.metrics("ann", job.id, 0)]
+    assert done == list(range(1, len(done) + 1))
+    assert len(done) - place.step(job) in (0, 1), "it may end between a step's metrics and its count"
     assert place.moves(job)[3:] == [
         "running",
         "pausing",

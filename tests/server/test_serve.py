@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import socket
 import subprocess
 import sys
@@ -60,6 +61,7 @@ def test_the_first_start_gives_a_key_and_a_second_takes_up_its_data(tmp_path: Pa
             f"export HF_ENDPOINT={url}",
         ]
         assert (status_of(server, server.key), status_of(server, server.key + "x")) == (200, 401)
+        assert stat.S_IMODE(server.data_dir.stat().st_mode) == 0o700, "nobody else's to read"
         assert server.stop() == 0
         said = server.log()
         server.start()

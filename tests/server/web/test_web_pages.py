@@ -164,6 +164,7 @@ def test_a_database_that_does_not_answer_is_told_on_a_page(app, get, post):
     file = app.state.settings.data_dir / FILE_NAME
     if not file.is_file():
         pytest.skip("another database, which nobody locks whole")
+    app.state.store.started()
     other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")
     try:
