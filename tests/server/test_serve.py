@@ -7,8 +7,8 @@ import os
 import re
 import shutil
 import signal
-import stat
 import socket
+import stat
 import subprocess
 import sys
 import time
