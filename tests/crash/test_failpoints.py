@@ -35,9 +35,9 @@ def deaths(zygote: Zygote, spec: dict[str, Any], run: Path, every: int) -> Itera
 @pytest.mark.parametrize(
     ("name", "every"),
     [
-        ("rft", 3),
-        ("sft", 3),
-        ("dpo", 3),
+        ("rft", 5),
+        ("sft", 5),
+        ("dpo", 5),
         ("rft, stopped early", 8),
         pytest.param("rft", 1, marks=pytest.mark.slow),
         pytest.param("sft", 1, marks=pytest.mark.slow),

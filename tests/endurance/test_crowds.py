@@ -59,7 +59,7 @@ async def ask_all(house: House, clients: int, seconds: float, job: str) -> tuple
 
 
 @pytest.mark.parametrize(
-    ("clients", "seconds"), [(10, 5.0), pytest.param(50, 300.0, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    ("clients", "seconds"), [(10, 3.0), pytest.param(50, 300.0, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 def test_clients_that_read_and_write(
     houses: Callable[..., House], report: Report, clients: int, seconds: float

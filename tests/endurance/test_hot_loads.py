@@ -34,7 +34,7 @@ def tuned(house: House, seeds: list[int]) -> list[str]:
     return [house.ask("GET", f"/jobs/{job.id}")["model"] for job in jobs]
 
 
-@pytest.mark.parametrize("loads", [8, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
+@pytest.mark.parametrize("loads", [4, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_no_reply_is_of_two_versions(houses: Callable[..., House], report: Report, loads: int) -> None:
     house = houses("--max-running-jobs", "2")
     models = tuned(house, [1, 2])

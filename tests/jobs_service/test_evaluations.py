@@ -71,6 +71,7 @@ def test_rows_without_an_answer_say_so(place: Workplace, evaluations: Jobs, ende
     assert "bad_row" in job.reason and "name a model" in job.reason
 
 
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.thorough
 def test_a_killed_evaluation_of_a_model_ends_the_same(
     place: Workplace, evaluations: Jobs, ended: Callable[[Job], Job], tmp_path: Any

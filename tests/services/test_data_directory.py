@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from databases import Postgres
 
 from tunesmith.core.errors import Conflict
 from tunesmith.services.backup import backup, restore
@@ -64,3 +65,16 @@ def test_an_empty_directory_takes_a_database_that_was_brought_back(used: Path, t
     empty = tmp_path / "empty"
     empty.mkdir()
     assert opened(empty, used) == opened(used, used)
+
+
+@pytest.mark.thorough
+def test_the_file_that_a_database_moved_away_from_is_refused(used: Path, tmp_path: Path, postgres: Postgres) -> None:
+    backup(file_url(used), tmp_path / "kept.db")
+    restore(postgres.url, tmp_path / "kept.db")
+    for _ in range(2):
+        open_both(used, postgres.url).close()
+    with pytest.raises(Conflict, match="has its database on PostgreSQL"):
+        opened(used, used)
+    open_both(used, postgres.url).close()
+    (used / FILE).unlink()
+    assert "PostgreSQL" not in opened(used, used)

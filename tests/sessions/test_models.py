@@ -94,6 +94,7 @@ def test_what_goes_wrong_in_the_engine_is_a_result_and_the_next_request_works(st
     assert len(after)
 
 
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 def test_a_stopped_server_continues_where_it_was(store, tmp_path):
     """In the middle of a step: the gradient that had added up counts, and results nobody had fetched are there."""
 

@@ -17,6 +17,8 @@ FILE = "database.id"
 _NOBODY, _RECORD = "", "name"
 """Owner and id of the record that names a database; no account can have this name."""
 _HOLDS = "holds the files of another database"
+_ELSEWHERE = "PostgreSQL\n"
+"""Follows the name where the database has moved away: the file that it left has the same name and older rows."""
 _NAMED_BY_ROWS = ("jobs/*", "datasets/*", "evaluators/*", "training/checkpoints/*")
 
 
@@ -27,7 +29,11 @@ def open_both(data_dir: Path, database_url: str) -> Store:
         Conflict: the files belong to another database.
     """
     file = data_dir / FILE
-    wanted = file.read_text("utf-8").strip() if file.exists() else ""
+    wanted, _, elsewhere = file.read_text("utf-8").strip().partition("\n") if file.exists() else ("", "", "")
+    if elsewhere and database_url.startswith("sqlite"):
+        problem = f"has its database on {elsewhere} now, and with this one what is newer would be removed"
+        mend = f"Name theirs with --database-url; if it has moved back, remove {file}"
+        raise Conflict(str(data_dir), problem, mend)
     # Before any table is made: `db restore` fills only a database that has none.
     if (wanted or any(any(data_dir.glob(pattern)) for pattern in _NAMED_BY_ROWS)) and _is_new(database_url):
         mend = "Fill it with `tunesmith db restore`, name theirs with --database-url, or give another --data-dir"
@@ -43,9 +49,9 @@ def open_both(data_dir: Path, database_url: str) -> Store:
     if not name:
         name = token_hex(8)
         names.create(_NOBODY, _RECORD, {"is": name})
-    if not wanted:
+    if not wanted or not (store.is_file or elsewhere):
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        durable.write_file(file, f"{name}\n".encode())
+        durable.write_file(file, f"{name}\n{'' if store.is_file else _ELSEWHERE}".encode())
     return store
 
 
