@@ -2,6 +2,8 @@
 
 ``versions/`` holds the revisions; ``make migration m="why"`` writes the next from what the row classes have become.
 A database that was made before there were revisions is taken for one of the first.
+
+Alembic is imported where tables change: nearly every process opens a database, and nearly all find it as they want it.
 """
 
 from collections.abc import Iterator
@@ -9,15 +11,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, inspect, text
 
 from tunesmith.core.errors import Conflict
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+_VERSIONS = Path(__file__).parent / "versions"
 _LOCK = 7_385_001
 """Any number that all our processes agree on: PostgreSQL's lock while a database is brought up to date."""
 
@@ -34,8 +37,10 @@ class Standing:
     wanted: str
 
 
-def config(connection: Connection | None = None) -> Config:
+def config(connection: Connection | None = None) -> "Config":
     """What Alembic has to know; without an ``alembic.ini``, because the revisions are part of the package."""
+    from alembic.config import Config
+
     made = Config()
     made.set_main_option("script_location", str(Path(__file__).parent))
     made.set_main_option("path_separator", "os")
@@ -63,6 +68,8 @@ def upgrade(engine: Engine, to: str = "head") -> Standing:
             _refuse_later(before)
             if before == _wanted():
                 return Standing(before, before)
+    from alembic import command
+
     with _at_work(engine) as connection:
         before = revision_of(connection)
         command.upgrade(config(connection), to)
@@ -77,13 +84,16 @@ def downgrade(engine: Engine) -> Standing:
     Raises:
         Conflict: there is no way back from where it is.
     """
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
     with _at_work(engine) as connection:
         before = revision_of(connection)
         if not before:
             mend = "Name the one you mean with --data-dir or --database-url"
             raise Conflict("database", "is at no revision, so there is nothing to bring back", mend)
         _refuse_later(before)
-        script = _scripts().get_revision(before)
+        script = ScriptDirectory.from_config(config()).get_revision(before)
         if script is None or not hasattr(script.module, "downgrade"):
             problem = f"is at revision {before}, from which there is no way back"
             raise Conflict("database", problem, "Restore a back-up of the release that you want")
@@ -117,21 +127,22 @@ def _driver_execute(connection: Connection, statement: str) -> None:
 
 def revision_of(connection: Connection) -> str:
     """The revision that a database is at; empty where it has none."""
-    return MigrationContext.configure(connection).get_current_revision() or ""
+    if not inspect(connection).has_table(TABLE):
+        return ""
+    return connection.execute(text(f"SELECT version_num FROM {TABLE}")).scalar() or ""
 
 
 @cache
-def _scripts() -> ScriptDirectory:
-    """The revisions of this release, read once: to read them takes ten times as long as to ask a database for its."""
-    return ScriptDirectory.from_config(config())
+def _known() -> tuple[str, ...]:
+    """The revisions of this release in their order: each is named as its file, number first."""
+    return tuple(sorted(file.stem for file in _VERSIONS.glob("[0-9]*.py")))
 
 
 def _wanted() -> str:
-    return _scripts().get_current_head() or ""
+    return _known()[-1]
 
 
 def _refuse_later(revision: str) -> None:
-    known = {script.revision for script in _scripts().walk_revisions()}
-    if revision not in known:
+    if revision not in _known():
         problem = f"is at revision {revision!r}, which this release does not know"
         raise Conflict("database", problem, "Install the release that made it, or restore a back-up from before it")
