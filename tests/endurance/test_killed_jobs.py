@@ -192,5 +192,5 @@ def test_jobs_on_postgresql_go_on_whatever_is_killed(
 ) -> None:
     """The database too: it is stopped as when its machine fails, and started again."""
     house = houses("--max-running-jobs", str(len(KINDS)), database_url=postgres.url)
-    targets = ["database", "both", "worker", "database"]
+    targets = ["database", "both", "database", "worker"]
     report(strike_often(house, kills, targets, tmp_path / "calm", postgres))
