@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from clients.environments import drive
 from server.running import RunningServer
+from server.warm import WarmServer
 
 MODEL = "tunesmith/embedded"
 Ask = Callable[..., Any]
@@ -24,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server of this test process, with a data folder of its own."""
-    running = RunningServer(tmp_path_factory.mktemp("clients") / "data")
+    running = WarmServer(tmp_path_factory.mktemp("clients") / "data")
     try:
         yield running.start()
     finally:

@@ -11,6 +11,7 @@ import pytest
 from clients.environments import python_of, variables
 from docs.pages import named_files, page
 from server.running import RunningServer
+from server.warm import WarmServer
 
 from tunesmith.services.evaluator_builds import EVAL_PROTOCOL, environment_name
 
@@ -32,7 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """(the server, what the command said, the job when it has ended)."""
     python = python_of("eval-protocol")
     folder = tmp_path_factory.mktemp("eval-protocol")
-    running = RunningServer(folder / "data").start()
+    running = WarmServer(folder / "data").start()
     try:
         environments = running.data_dir / "environments"
         environments.mkdir()

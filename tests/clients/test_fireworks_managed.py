@@ -12,6 +12,7 @@ import pytest
 from clients.conftest import MODEL
 from clients.environments import drive
 from server.running import RunningServer
+from server.warm import WarmServer
 
 SDK = "1.2.28"
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.thorough
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """One of its own: lists are counted here, and other tests leave things on theirs."""
-    running = RunningServer(tmp_path_factory.mktemp("managed") / "data")
+    running = WarmServer(tmp_path_factory.mktemp("managed") / "data")
     try:
         yield running.start()
     finally:

@@ -19,6 +19,7 @@ from clients.environments import python_of, variables
 from crash.fingerprint import fingerprint
 from docs.pages import ROOT
 from server.running import RunningServer
+from server.warm import WarmServer
 
 from tunesmith.services.evaluator_builds import EVAL_PROTOCOL, environment_name
 from tunesmith.services.gateway.rollouts import key_of as rollout_key
@@ -47,7 +48,7 @@ def key_of(server: RunningServer) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    running = RunningServer(tmp_path_factory.mktemp("remote") / "data").start()
+    running = WarmServer(tmp_path_factory.mktemp("remote") / "data").start()
     try:
         environments = running.data_dir / "environments"
         environments.mkdir()

@@ -7,6 +7,7 @@ import pytest
 from clients.conftest import MODEL
 from clients.environments import drive, python_of
 from server.running import RunningServer
+from server.warm import WarmServer
 
 CLIENT = "tinker-0.38.0"
 
@@ -14,7 +15,7 @@ CLIENT = "tinker-0.38.0"
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[RunningServer]:
     python_of(CLIENT)
-    running = RunningServer(tmp_path / "data")
+    running = WarmServer(tmp_path / "data")
     try:
         yield running.start()
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 from jobs_service.workplace import MODEL, SHAPES, WAIT_S, Workplace
 from server.running import RunningServer
+from server.warm import WarmServer
 
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.keys import Keys
@@ -25,7 +26,7 @@ class House:
         tiny: Path,
         *flags: str,
         database_url: str = "",
-        server: type[RunningServer] = RunningServer,
+        server: type[RunningServer] = WarmServer,
     ) -> None:
         self.place = Workplace(data_dir, tiny, url=database_url)
         self.server = server(data_dir, *flags, *(["--database-url", database_url] if database_url else []))

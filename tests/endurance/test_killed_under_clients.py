@@ -9,7 +9,6 @@ import pytest
 from endurance.conftest import Report
 from endurance.histories import Client, crowd
 from endurance.house import OWNER, SETTINGS, House, middle_and_most
-from endurance.warm import WarmServer
 from jobs_service.workplace import SHAPES
 from sqlalchemy import select
 
@@ -73,7 +72,7 @@ def test_every_answer_stays_true_whatever_is_killed(
 ) -> None:
     """Few kills of a server as it is started by hand; many of one that has its imports already."""
     places = ("--max-running-jobs", "2")
-    house = houses(*places, server=WarmServer) if kills > 20 else houses(*places)
+    house = houses(*places)
     harassed, clients = Harassed(house, kills), clients_of(house)
 
     def meanwhile() -> None:

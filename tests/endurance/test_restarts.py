@@ -9,6 +9,7 @@ import psutil
 import pytest
 from endurance.conftest import Report
 from endurance.house import OWNER, House
+from server.running import RunningServer
 from sqlalchemy import insert
 
 from tunesmith.services.jobs.rows import JobEventRow, JobRow
@@ -66,7 +67,7 @@ def processor_s(house: House) -> float:
 
 @pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_restart_with_a_long_past(houses: Callable[..., House], report: Report, times: int) -> None:
-    house = houses()
+    house = houses(server=RunningServer)
     fresh = processor_s(house)
     session = fill(house.place.store, house.server.data_dir)
     spent = []

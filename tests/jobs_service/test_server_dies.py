@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from jobs_service.workplace import WAIT_S, Workplace
-from server.running import RunningServer
+from server.warm import WarmServer
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
@@ -49,7 +49,7 @@ def test_a_job_outlives_its_server_its_worker_and_both(
     places: Callable[[str], Workplace], tiny: Path, tmp_path: Path
 ) -> None:
     place = places("data")
-    server = RunningServer(place.data_dir, "--max-running-jobs", "1").start()
+    server = WarmServer(place.data_dir, "--max-running-jobs", "1").start()
     try:
         place.upload("ann", "sft", (tiny / "data" / "sft.jsonl").read_bytes() * 10)
         job = place.create("sft", epochs=6, eval_auto_carveout=False)

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 from server.running import RunningServer
+from server.warm import WarmServer
 
 
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    running = RunningServer(tmp_path_factory.mktemp("guarded") / "data")
+    running = WarmServer(tmp_path_factory.mktemp("guarded") / "data")
     try:
         yield running.start()
     finally:

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from server.running import RunningServer
+from server.warm import WarmServer
 
 from tunesmith.server.app import create_app
 from tunesmith.server.settings import ServerSettings
@@ -20,7 +21,7 @@ Ask = Callable[..., httpx2.Response]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    running = RunningServer(tmp_path_factory.mktemp("server") / "data")
+    running = WarmServer(tmp_path_factory.mktemp("server") / "data")
     try:
         yield running.start()
     finally:

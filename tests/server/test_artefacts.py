@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import httpx2
 import pytest
-from server.running import RunningServer
+from server.warm import WarmServer
 
 from tunesmith.core.errors import JobStopped, UserError
 from tunesmith.services.artefacts import Artefacts, open_artefacts
@@ -126,7 +126,7 @@ def test_other_stores_are_refused(tmp_path: Path) -> None:
 def test_a_server_on_an_empty_machine_has_its_models_and_datasets_back(s3: str, tmp_path: Path) -> None:
     """A dataset and a tuned model; the disk is lost; database from its back-up, files from the store."""
     data = tmp_path / "data"
-    server = RunningServer(data, "--artefacts", s3).start()
+    server = WarmServer(data, "--artefacts", s3).start()
     try:
         headers = {"x-api-key": server.key}
         with httpx2.Client(base_url=server.base_url, headers=headers, timeout=60) as client:
@@ -160,7 +160,7 @@ def test_a_server_on_an_empty_machine_has_its_models_and_datasets_back(s3: str, 
 def test_a_store_that_is_away_holds_up_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**ACCOUNT, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}.items():
         monkeypatch.setenv(name, value)
-    server = RunningServer(tmp_path / "data", "--artefacts", "s3://nowhere/x").start()
+    server = WarmServer(tmp_path / "data", "--artefacts", "s3://nowhere/x").start()
     try:
         headers = {"x-api-key": server.key}
         with httpx2.Client(base_url=server.base_url, headers=headers, timeout=60) as client:

@@ -16,6 +16,7 @@ import httpx2
 import pytest
 from databases import Postgres
 from server.running import RunningServer
+from server.warm import WarmServer
 
 from tunesmith.services.store import FILE_NAME
 
@@ -71,7 +72,7 @@ def until_ready(server: RunningServer, wanted: bool) -> tuple[float, list[str]]:
 @pytest.mark.parametrize("seconds", [8.0, pytest.param(30.0, marks=pytest.mark.slow)])
 def test_a_locked_database(tmp_path: Path, seconds: float) -> None:
     """Another program holds it: what only reads is answered as ever, what writes with 503 within 6 seconds."""
-    server = RunningServer(tmp_path / "data").start()
+    server = WarmServer(tmp_path / "data").start()
     try:
         assert upload(server, "before")[0] == 200
         other = sqlite3.connect(server.data_dir / FILE_NAME, isolation_level=None)
@@ -101,7 +102,7 @@ def test_a_locked_database(tmp_path: Path, seconds: float) -> None:
 @pytest.mark.thorough
 def test_a_server_that_starts_waits_for_a_database_that_is_busy(tmp_path: Path) -> None:
     """Longer than a request would: a refusal would be its end."""
-    server = RunningServer(tmp_path / "data").start()
+    server = WarmServer(tmp_path / "data").start()
     server.kill()
     other = sqlite3.connect(server.data_dir / FILE_NAME, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")
@@ -120,7 +121,7 @@ def test_a_server_that_starts_waits_for_a_database_that_is_busy(tmp_path: Path) 
 
 @pytest.mark.thorough
 def test_postgresql_is_restarted_under_the_server(tmp_path: Path, postgres: Postgres) -> None:
-    server = RunningServer(tmp_path / "data", "--database-url", postgres.url).start()
+    server = WarmServer(tmp_path / "data", "--database-url", postgres.url).start()
     try:
         assert upload(server, "before")[0] == 200
         postgres.stop()
@@ -152,7 +153,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], check=False)
     if mounted.returncode:
         pytest.skip("no disk can be mounted here")
-    server = RunningServer(disk / "data")
+    server = WarmServer(disk / "data")
     try:
         server.start()
         with client_of(server) as client:

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from server.running import RunningServer
+from server.warm import WarmServer
 
 pytestmark = pytest.mark.thorough
 ASKED = {"model": "tunesmith/embedded", "prompt": [11, 12, 13], "temperature": 1.0, "seed": 1}
@@ -26,7 +26,7 @@ def engine_of(client: httpx2.Client) -> int:
 
 
 def test_a_stream_whose_engine_is_killed_ends_with_an_error_and_the_next_is_served(tmp_path: Path) -> None:
-    server = RunningServer(tmp_path / "data").start()
+    server = WarmServer(tmp_path / "data").start()
     headers = {"x-api-key": server.key}
     try:
         with httpx2.Client(base_url=server.base_url, headers=headers, timeout=90) as client:

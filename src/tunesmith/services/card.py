@@ -99,7 +99,7 @@ def build_card(run: RunFolder, result_step: int | None = None) -> Card:
     Args:
         result_step: whose weights are the result; None for the last.
     """
-    history, state = run.metrics(), run.state()
+    history, state, spec = run.metrics(), run.state(), run.spec()
     reward, loss = series(history, "eval/reward_mean"), series(history, "eval/loss")
     updates = series(history, "optim/updates").values
     cut = _newest(history, "eval/truncated_share")
@@ -117,7 +117,7 @@ def build_card(run: RunFolder, result_step: int | None = None) -> Card:
         weight_change_norm=_at_or_newest(series(history, "optim/weight_change"), result_step),
         sampler_gap_max=max(series(history, "gap/max").values, default=None),
         truncated_share=_newest(history, "rollout/truncated_share") if cut is None else cut,
-        reward_hack_signs=[sign for test in SIGNS if (sign := test(history, run.spec()))],
+        reward_hack_signs=[sign for test in SIGNS if (sign := test(history, spec))],
         tokens_sampled=_total(history, "rollout/tokens") + _total(history, "eval/tokens"),
         tokens_trained=_total(history, "train/packed_tokens"),
         seconds=_seconds(state),

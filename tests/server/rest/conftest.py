@@ -11,6 +11,7 @@ from crash import tiny_jobs
 from server.conftest import Ask
 from server.rest.shells import Shell
 from server.running import RunningServer
+from server.warm import WarmServer
 
 from tunesmith.services.registry import Registry
 from tunesmith.services.store import file_url, open_store
@@ -60,7 +61,7 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
     folder: Path = tmp_path_factory.mktemp("rest")
     tiny_jobs.make_model(folder / "model")
     tiny_jobs.make_data(folder / "files")
-    running = RunningServer(folder / "data")
+    running = WarmServer(folder / "data")
     (folder / "data").mkdir()
     store = open_store(file_url(folder / "data"))
     Registry(store).add("test/tiny", folder / "model")
