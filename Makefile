@@ -61,16 +61,18 @@ wire: $(VENV)/dev.stamp        ## the Tinker messages' Python from wire.proto
 	$(BIN)/pip install -q "grpcio-tools==1.76.0"
 	$(BIN)/python -m grpc_tools.protoc -Isrc --python_out=src --pyi_out=src src/tunesmith/server/dialects/tinker/wire.proto
 
+# The pip that comes with a Python takes twice as long as a newer one.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade "pip>=26"
 
 $(VENV)/run.stamp: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e .
 	touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp
+$(VENV)/dev.stamp: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
-	touch $@
+	touch $(VENV)/run.stamp $@
 
 $(VENV)/bench.stamp: $(VENV)/dev.stamp
 	$(BIN)/pip install -q -c constraints.txt -e ".[bench]"

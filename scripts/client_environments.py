@@ -4,11 +4,13 @@ One of them, `base`, holds what is large and common (torch, transformers, datase
 file and add the client alone, so that four versions of an SDK cost four small folders. What is made already is left.
 """
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -107,7 +109,9 @@ def make(name: str) -> None:
     began = perf_counter()
     shutil.rmtree(folder, ignore_errors=True)
     _run(sys.executable, "-m", "venv", *(() if name == "base" else ("--without-pip",)), str(folder))
-    if name != "base":
+    if name == "base":
+        _run(str(folder / "bin" / "python"), "-m", "pip", "install", "-qq", "--upgrade", "pip>=26")
+    else:
         (_site_packages(folder) / "base.pth").write_text(f"{_site_packages(FOLDER / 'base')}\n", "utf-8")
     _install(folder, ENVIRONMENTS[name], *(("-c", str(CONSTRAINTS)) if name == "base" else ()))
     stamp.write_text(recipe, "utf-8")
@@ -140,11 +144,13 @@ def _run(*command: str) -> None:
 
 
 def main(names: Sequence[str]) -> None:
-    for name in names or ENVIRONMENTS:
+    asked = names or list(ENVIRONMENTS)
+    for name in asked:
         if name not in ENVIRONMENTS:
             raise SystemExit(f"no client {name!r}. Known: {', '.join(ENVIRONMENTS)}")
-        make("base")
-        make(name)
+    make("base")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(make, [name for name in asked if name != "base"]))
 
 
 if __name__ == "__main__":
