@@ -1,5 +1,6 @@
 """What every test may ask for."""
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from databases import Postgres, files_from, running_postgres
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell that starts the tests in the background has interrupts ignored, and so would every job the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+gc.disable()  # until all is imported
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 THOROUGH = ("clients", "crash", "docs", "evaluators", "jobs", "learns", "real", "sessions")
@@ -27,6 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asked = SERVERS & set(getattr(item, "fixturenames", ()))
         if asked or item.path.relative_to(here).parts[0] in THOROUGH:
             item.add_marker(pytest.mark.thorough)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: to look through it again and again is an eighth of what tests take."""
+    gc.enable()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
 
 
 @pytest.fixture
