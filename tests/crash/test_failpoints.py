@@ -35,10 +35,10 @@ def deaths(zygote: Zygote, spec: dict[str, Any], run: Path, every: int) -> Itera
 @pytest.mark.parametrize(
     ("name", "every"),
     [
-        ("rft", 5),
-        ("sft", 5),
-        ("dpo", 5),
-        ("rft, stopped early", 8),
+        ("rft", 8),
+        ("sft", 8),
+        ("dpo", 8),
+        ("rft, stopped early", 12),
         pytest.param("rft", 1, marks=pytest.mark.slow),
         pytest.param("sft", 1, marks=pytest.mark.slow),
         pytest.param("dpo", 1, marks=pytest.mark.slow),

@@ -19,15 +19,14 @@ from endurance.house import OWNER, House, middle_and_most
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.moves import ENDED
 
-pytestmark = pytest.mark.thorough
-FEW_KILLS = 3
+pytestmark = pytest.mark.slow
 KINDS: list[tuple[str, dict[str, Any]]] = [
     ("sft", {"epochs": 10}),
     ("dpo", {"epochs": 10}),
     ("rft", {"epochs": 4}),
     ("rft", {"epochs": 4, "rl_loss_method": "dapo"}),
 ]
-"""What runs at once, every other one where there are few kills; when one has ended, the next of its kind begins."""
+"""What runs at once; when one has ended, the next of its kind begins."""
 
 
 @dataclass
@@ -47,14 +46,13 @@ class Campaign:
 
     def __init__(self, house: House, kills: int) -> None:
         self.house, self.rng = house, random.Random(kills)
-        self.kinds = KINDS[::2] if kills <= FEW_KILLS else KINDS
         for kind in ("sft", "dpo", "rft"):
             house.upload(kind, 4)
-        self.running = [self._new(number) for number in range(len(self.kinds))]
+        self.running = [self._new(number) for number in range(len(KINDS))]
         self.all = list(self.running)
 
     def _new(self, number: int) -> Kept:
-        kind, settings = self.kinds[number]
+        kind, settings = KINDS[number]
         return Kept(self.house.create(kind, **settings))
 
     def strike(self, what: str, database: Postgres | None = None) -> bool:
@@ -177,7 +175,6 @@ def strike_often(house: House, kills: int, targets: list[str], calm: Path, datab
     )
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_jobs_go_on_whatever_is_killed(houses: Callable[..., House], tmp_path: Path, report: Report) -> None:
     house = houses("--max-running-jobs", str(len(KINDS)))
@@ -186,11 +183,11 @@ def test_jobs_go_on_whatever_is_killed(houses: Callable[..., House], tmp_path: P
         assert db.connection().exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(24, marks=[pytest.mark.slow, pytest.mark.timeout(2400)])])
+@pytest.mark.timeout(2400)
 def test_jobs_on_postgresql_go_on_whatever_is_killed(
-    houses: Callable[..., House], tmp_path: Path, report: Report, postgres: Postgres, kills: int
+    houses: Callable[..., House], tmp_path: Path, report: Report, postgres: Postgres
 ) -> None:
     """The database too: it is stopped as when its machine fails, and started again."""
     house = houses("--max-running-jobs", str(len(KINDS)), database_url=postgres.url)
     targets = ["database", "both", "database", "worker"]
-    report(strike_often(house, kills, targets, tmp_path / "calm", postgres))
+    report(strike_often(house, 24, targets, tmp_path / "calm", postgres))

@@ -92,12 +92,18 @@ def test_a_job_learns_from_a_project(settings: Settings):
     assert run.read_rollouts("step", 1)[0]["reason"].startswith("found ")
 
 
-def test_many_turns_are_one_segment_with_a_gap_of_0(settings: Settings):
-    run = done(settings("turns", chunk_size=24, epochs=1))
-    metrics = run.metrics()
+@pytest.mark.slow
+def test_many_turns_are_learned(settings: Settings):
+    metrics = done(settings("turns", chunk_size=24, epochs=1)).metrics()
     assert max(m.get("gap/max", 0.0) for m in metrics) == 0.0
-    assert metrics[1]["rollout/turns_mean"] == 2 and metrics[1]["rollout/rewrites"] == 0
     assert metrics[-1]["rollout/reward_mean"] > metrics[1]["rollout/reward_mean"] + 0.2
+
+
+def test_many_turns_are_one_segment_with_a_gap_of_0(settings: Settings):
+    run = done(settings("turns", **ONE_STEP))
+    metrics = run.metrics()[1]
+    assert metrics["gap/max"] == 0.0
+    assert metrics["rollout/turns_mean"] == 2 and metrics["rollout/rewrites"] == 0
     attempt = run.read_rollouts("step", 1)[0]
     text = load_renderer(embedded_model()).spell(attempt["tokens"])
     assert text.count("<|im_start|>assistant\n") == 2 and text.count("What is") == 2

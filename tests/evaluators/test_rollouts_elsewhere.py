@@ -86,20 +86,21 @@ async def door(job: Path) -> AsyncIterator[str]:
 Roll = Callable[..., list[Rollout]]
 
 
-@pytest.fixture
-def roll(engine: Any, folder: Path, tmp_path: Path) -> Roll:
+@pytest.fixture(scope="module")
+def roll(engine: Any, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Roll:
     """Rollouts of texts, all at once, with the remote server at an address."""
 
     def of(
         address: str, texts: Sequence[str], n: int = 1, allowed: tuple[Network, ...] = LOOPBACK, idle_s: float = 30
     ) -> list[Rollout]:
+        job = tmp_path_factory.mktemp("job")
         spec = RftSpec(dataset="d", evaluator="project:x", rollout_timeout_s=idle_s, limits="off")
         rows = [{"messages": [{"role": "user", "content": text}]} for text in texts]
         prompts = [Prompt(f"p{i}", r, engine.renderer.prompt(r["messages"])) for i, r in enumerate(rows)]
 
         async def all_of_them() -> list[Rollout]:
-            async with door(tmp_path) as base_url:
-                reach = Reach("job-ab12", tmp_path, base_url, allowed, b"secret")
+            async with door(job) as base_url:
+                reach = Reach("job-ab12", job, base_url, allowed, b"secret")
                 given = (manifest.read(folder), engine.sampler, engine.renderer, spec, 400)
                 async with ProjectRoller(*given, Outside({"REMOTE": address}, reach)) as roller:
                     params = SamplingParams(max_tokens=24, seed=3)
@@ -111,8 +112,14 @@ def roll(engine: Any, folder: Path, tmp_path: Path) -> Roll:
     return of
 
 
-def test_turns_become_one_segment_and_are_scored(roll: Roll, remote: RemoteServer, engine: Any):
-    two, one = roll(remote.base_url, ["What is 17 + 25?", "plain: What is 3 + 4?"])
+@pytest.fixture(scope="module")
+def rolled(roll: Roll, remote: RemoteServer) -> list[Rollout]:
+    """Three of two turns, then three of one."""
+    return roll(remote.base_url, ["What is 17 + 25?", "plain: What is 3 + 4?"], n=3)
+
+
+def test_turns_become_one_segment_and_are_scored(rolled: list[Rollout]):
+    two, one = rolled[0], rolled[3]
     assert (two.score.reward, one.score.reward) == (2, 1)
     assert two.score.reason.startswith("2 ")  # what the server reported with its status
     for rollout, turns in ((two, 2), (one, 1)):
@@ -122,8 +129,8 @@ def test_turns_become_one_segment_and_are_scored(roll: Roll, remote: RemoteServe
         assert (segment.logprobs[~segment.sampled] == 0).all()
 
 
-def test_the_same_bits_again(roll: Roll, remote: RemoteServer):
-    first, again = (roll(remote.base_url, ["What is 17 + 25?"], n=3) for _ in range(2))
+def test_the_same_bits_again(rolled: list[Rollout], roll: Roll, remote: RemoteServer):
+    first, again = rolled[:3], roll(remote.base_url, ["What is 17 + 25?"], n=3)
     for a, b in zip(first, again, strict=True):
         assert np.array_equal(a.segments[0].tokens, b.segments[0].tokens)
         assert np.array_equal(a.segments[0].logprobs, b.segments[0].logprobs)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from tunesmith.services.jobs.job import Job
 
 pytestmark = [pytest.mark.thorough, pytest.mark.slow]
-"""Among the tests of every commit are such kills of four jobs at once, in tests/endurance/test_killed_jobs.py."""
+"""Every commit is tested with such kills under clients, in tests/endurance/test_killed_under_clients.py."""
 
 
 def until(place: Workplace, done: Callable[[], bool]) -> None:
