@@ -126,10 +126,14 @@ def _tell_ends(ended: Path) -> None:
 
 
 def _main(ended: Path) -> None:
+    """What a start does the first time in a process is done here, once for all of them."""
     from tunesmith.grading import sandbox
-    from tunesmith.server import process  # noqa: F401  # so that no child has to
+    from tunesmith.server.process import create_app
+    from tunesmith.server.settings import ServerSettings
 
     sandbox.level()
+    with tempfile.TemporaryDirectory() as folder:
+        create_app(ServerSettings(Path(folder))).state.store.close()
     signal.signal(signal.SIGCHLD, lambda *_: _tell_ends(ended))
     for line in sys.stdin:
         print(_serve_in_child(**json.loads(line)), flush=True)
