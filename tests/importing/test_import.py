@@ -304,6 +304,13 @@ def test_a_model_that_only_a_hub_knows_is_pointed_out(imported):
     assert not [d for d in imported(TRL, own={}).doubts if "base_model" in d]
 
 
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_a_file_of_another_kind_than_was_said_is_refused(tmp_path, kind):
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(GRPO))
+    with pytest.raises(UserError, match=f"is {kind}, but .*run.yaml is the configuration of an RFT run"):
+        import_file(tmp_path / "run.yaml", {}, kind=kind)
+
+
 def test_the_command_writes_a_spec_that_runs_as_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"prompt": "x"}\n' * 33)

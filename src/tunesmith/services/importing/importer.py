@@ -61,11 +61,14 @@ def import_file(path: Path, own: Mapping[str, Any], source: str | None = None, k
     if name not in SOURCES:
         raise unknown("from", name, SOURCES)
     reader, flat = SOURCES[name], dict(_flat(config))
-    kind = kind or reader.kind_of(flat)
+    told = reader.kind_of(flat)
+    kind = kind or told
     if kind is None:
         raise UserError(str(path), "may be of an SFT, DPO or RFT run", "Say which: --kind sft, dpo or rft")
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
+    if told == "rft" != kind:
+        raise UserError("kind", f"is {kind}, but {path} is the configuration of an RFT run", "Leave --kind out")
     entries = [_beside(own, entry) for entry in _entries(flat, reader.rules(kind), reader.defaults(kind))]
     settings: dict[str, Any] = {"kind": kind}
     for entry in entries:
