@@ -64,7 +64,7 @@ wire: $(VENV)/dev.stamp        ## the Tinker messages' Python from wire.proto
 # The pip that comes with a Python takes twice as long as a newer one.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --upgrade "pip>=26"
+	$(BIN)/pip install -q --upgrade pip
 
 $(VENV)/run.stamp: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e .

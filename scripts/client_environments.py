@@ -110,7 +110,7 @@ def make(name: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     _run(sys.executable, "-m", "venv", *(() if name == "base" else ("--without-pip",)), str(folder))
     if name == "base":
-        _run(str(folder / "bin" / "python"), "-m", "pip", "install", "-qq", "--upgrade", "pip>=26")
+        _run(str(folder / "bin" / "python"), "-m", "pip", "install", "-qq", "--upgrade", "pip")
     else:
         (_site_packages(folder) / "base.pth").write_text(f"{_site_packages(FOLDER / 'base')}\n", "utf-8")
     _install(folder, ENVIRONMENTS[name], *(("-c", str(CONSTRAINTS)) if name == "base" else ()))

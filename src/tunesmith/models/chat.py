@@ -134,8 +134,9 @@ def _load_tokenizer(folder: Path) -> Any:
         raise NotFound(
             str(folder), "no tokenizer here", f"Add tokenizer.json (looked for {', '.join(TOKENIZER_FILES)})"
         )
+    kind = _tokenizer_class(folder)
     try:
-        tokenizer = _tokenizer_class(folder).from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as e:  # the border to transformers and tokenizers, which raise bare Exceptions for damaged files
         problem = f"the tokenizer cannot be read: {' '.join(str(e).split())[:300]}".rstrip(".")
         raise UserError(str(folder), problem, "Save it again as tokenizer.json") from None

@@ -67,7 +67,7 @@ def import_file(path: Path, own: Mapping[str, Any], source: str | None = None, k
         raise UserError(str(path), "may be of an SFT, DPO or RFT run", "Say which: --kind sft, dpo or rft")
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
-    if told == "rft" != kind:
+    if told == "rft" and kind != "rft":
         raise UserError("kind", f"is {kind}, but {path} is the configuration of an RFT run", "Leave --kind out")
     entries = [_beside(own, entry) for entry in _entries(flat, reader.rules(kind), reader.defaults(kind))]
     settings: dict[str, Any] = {"kind": kind}
