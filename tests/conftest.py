@@ -18,17 +18,28 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 THOROUGH = ("clients", "crash", "docs", "evaluators", "jobs", "learns", "real", "sessions")
 """Rooms whose tests run whole jobs: part of ``make test``, left out of ``make check``."""
+ONE_DATABASE = ("fireworks", "openai", "web", "test_requests.py", "test_nasty_requests.py")
+"""What of tests/server is about wires and pages: on PostgreSQL in ``make slow`` alone. Its own wire, and the services
+behind all of them, are tested on either kind with every change."""
 SERVERS = {"server", "trainer", "guarded"}
 """Fixtures that start ``tunesmith serve``: what asks for one is thorough in every room."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of thorough rooms, and those that need a server's process."""
+    """Mark the tests of thorough rooms, those that need a server's process, and those that one database is enough for."""
     here = Path(__file__).parent
     for item in items:
-        asked = SERVERS & set(getattr(item, "fixturenames", ()))
-        if asked or item.path.relative_to(here).parts[0] in THOROUGH:
+        asked, (room, *rest) = set(getattr(item, "fixturenames", ())), item.path.relative_to(here).parts
+        if asked & SERVERS or room in THOROUGH:
             item.add_marker(pytest.mark.thorough)
+        if room == "server" and rest[0] in ONE_DATABASE and _database_of(item) == "postgresql":
+            item.add_marker(pytest.mark.slow)
+
+
+def _database_of(item: pytest.Item) -> str | None:
+    """The kind of database that a test runs on, where it runs on either."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("database") if callspec else None
 
 
 def pytest_collection_finish() -> None:
