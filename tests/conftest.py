@@ -26,7 +26,7 @@ SERVERS = {"server", "trainer", "guarded"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of thorough rooms, those that need a server's process, and those that one database is enough for."""
+    """Mark tests of thorough rooms, those that need a server's process, and those that one database is enough for."""
     here = Path(__file__).parent
     for item in items:
         asked, (room, *rest) = set(getattr(item, "fixturenames", ())), item.path.relative_to(here).parts
