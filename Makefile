@@ -25,7 +25,7 @@ web: $(BIN)/python             ## the two JavaScript libraries of the web page, 
 method-matrix: $(VENV)/dev.stamp clients ## docs/method_matrix.md anew, from what the Tinker SDK finds
 	$(BIN)/pytest tests/clients/test_method_matrix.py --write-matrix
 
-slow: $(VENV)/dev.stamp        ## the tests that take minutes
+slow: $(VENV)/dev.stamp        ## the tests that take minutes, and those of wires and pages on PostgreSQL
 	$(BIN)/pytest -m "slow and not gpu" $(AT_ONCE)
 
 lint: $(VENV)/dev.stamp        ## format, lint, types, import contracts
