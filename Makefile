@@ -70,9 +70,9 @@ $(VENV)/run.stamp: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e .
 	touch $@
 
-$(VENV)/dev.stamp: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/dev.stamp: $(VENV)/run.stamp
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
-	touch $(VENV)/run.stamp $@
+	touch $@
 
 $(VENV)/bench.stamp: $(VENV)/dev.stamp
 	$(BIN)/pip install -q -c constraints.txt -e ".[bench]"

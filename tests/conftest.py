@@ -43,7 +43,10 @@ def _database_of(item: pytest.Item) -> str | None:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays: to look through it again and again is an eighth of what tests take."""
+    """What is imported by now stays: to look through it again and again is an eighth of what tests take.
+
+    What a test makes is small, and is looked through less often too.
+    """
     gc.enable()
     gc.collect()
     gc.freeze()

@@ -15,6 +15,7 @@ import pytest
 from databases import Postgres
 from endurance.conftest import Report
 from endurance.house import OWNER, House, middle_and_most
+from server.running import RunningServer
 
 from tunesmith.services.jobs.job import Job
 from tunesmith.services.jobs.moves import ENDED
@@ -177,7 +178,7 @@ def strike_often(house: House, kills: int, targets: list[str], calm: Path, datab
 
 @pytest.mark.timeout(2400)
 def test_jobs_go_on_whatever_is_killed(houses: Callable[..., House], tmp_path: Path, report: Report) -> None:
-    house = houses("--max-running-jobs", str(len(KINDS)))
+    house = houses("--max-running-jobs", str(len(KINDS)), server=RunningServer)
     report(strike_often(house, 50, ["worker", "server", "both"], tmp_path / "calm"))
     with house.place.store.read() as db:
         assert db.connection().exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
@@ -188,6 +189,6 @@ def test_jobs_on_postgresql_go_on_whatever_is_killed(
     houses: Callable[..., House], tmp_path: Path, report: Report, postgres: Postgres
 ) -> None:
     """The database too: it is stopped as when its machine fails, and started again."""
-    house = houses("--max-running-jobs", str(len(KINDS)), database_url=postgres.url)
+    house = houses("--max-running-jobs", str(len(KINDS)), database_url=postgres.url, server=RunningServer)
     targets = ["database", "both", "database", "worker"]
     report(strike_often(house, 24, targets, tmp_path / "calm", postgres))

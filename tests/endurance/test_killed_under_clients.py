@@ -70,7 +70,6 @@ def clients_of(house: House) -> list[Client]:
 def test_every_answer_stays_true_whatever_is_killed(
     houses: Callable[..., House], tmp_path: Path, report: Report, kills: int
 ) -> None:
-    """Few kills of a server as it is started by hand; many of one that has its imports already."""
     places = ("--max-running-jobs", "2")
     house = houses(*places)
     harassed, clients = Harassed(house, kills), clients_of(house)
@@ -93,5 +92,5 @@ def test_every_answer_stays_true_whatever_is_killed(
     report(
         f"{kills} kills, {acknowledged:,} acknowledged operations of {CLIENTS} clients, all explained; {repeated:,}"
         f" unanswered and repeated; workers taken over {harassed.adopted} times, killed {harassed.workers_killed};"
-        f" restart to ready {middle_and_most(house.starts_s[1:])}"
+        f" restart to ready, its imports in memory, {middle_and_most(house.starts_s[1:])}"
     )

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,11 @@ def _serve_in_child(words: list[str], environment: dict[str, str], log: str) -> 
         status = 0
     except SystemExit as e:
         status = int(e.code or 0)
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(status)
 
 
