@@ -127,7 +127,8 @@ def _fork(request: Settings, said: int) -> int:
     try:
         from tunesmith.core import durable
 
-        durable._passed[0], durable._FAIL_AT = 0, request.get("fail_at", 0)
+        durable._passed[0] = 0
+        os.environ["TUNESMITH_FAIL_AT"] = str(request.get("fail_at", 0))
         TASKS[request["task"]](request)
         status = 0
     except BaseException:

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from server.warm import warm_nursery
 
 from tunesmith.core.errors import NotFound
 from tunesmith.services.errands import Errand, Errands
@@ -10,7 +11,7 @@ from tunesmith.services.errands import Errand, Errands
 
 def run(what, given, longest_s=300.0):
     async def wait() -> Errand:
-        errands = Errands(longest_s)
+        errands = Errands(warm_nursery(), longest_s)
         errand = errands.get("ann", errands.start("ann", what, given))
         while errand.state in ("waiting", "running"):
             await asyncio.sleep(0.05)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from server.warm import warm_nursery
 
 from tunesmith.core.types import Datum
 from tunesmith.services.registry import EMBEDDED, Registry
@@ -59,7 +60,7 @@ def serving(store, folder: Path, work):
     """Run ``work(api)`` on services that start and stop around it."""
 
     async def run():
-        sessions = Sessions(store, Registry(store), folder)
+        sessions = Sessions(store, Registry(store), folder, warm_nursery())
         await sessions.start()
         try:
             return await work(Api(sessions).begin())

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_FAIL_AT = int(os.environ.get("TUNESMITH_FAIL_AT", "0"))
 _passed = [0]
 
 
@@ -127,5 +126,5 @@ def _fsync_folder(folder: Path) -> None:
 def _point() -> None:
     """Die here, as a power cut would, when this is the operation that TUNESMITH_FAIL_AT counts to."""
     _passed[0] += 1
-    if _passed[0] == _FAIL_AT:
+    if _passed[0] == int(os.environ.get("TUNESMITH_FAIL_AT", "0")):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -30,6 +30,7 @@ from tunesmith.services.keys import Keys
 from tunesmith.services.logins import Logins
 from tunesmith.services.mirror import Mirror
 from tunesmith.services.model_uploads import ModelUploads
+from tunesmith.services.nursery import Nursery
 from tunesmith.services.partial_uploads import PartialUploads
 from tunesmith.services.records import Records
 from tunesmith.services.registry import Registry
@@ -63,6 +64,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     store = open_both(settings.data_dir, settings.store_url)
     app.state.settings, app.state.store, app.state.stopping = settings, store, asyncio.Event()
     app.state.keys, app.state.registry, app.state.trainers = Keys(store), Registry(store), Trainers(store)
+    app.state.nursery = Nursery()
     app.state.renderers = Renderers(app.state.registry)
     app.state.tuned_models = TunedModels(store, app.state.registry, settings.data_dir / "tuned")
     app.state.deployments = Deployments(store, app.state.registry, app.state.tuned_models)
@@ -85,7 +87,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.evaluations = Jobs(*services, kinds=(EVALUATION,))
     elsewhere = open_artefacts(settings.artefacts, settings.data_dir) if settings.artefacts else None
     app.state.mirror = None if elsewhere is None else Mirror(store, elsewhere)
-    app.state.logins, app.state.curves, app.state.errands = Logins(store), Curves(), Errands()
+    app.state.logins, app.state.curves, app.state.errands = Logins(store), Curves(), Errands(app.state.nursery)
     app.state.grader_runs = asyncio.Semaphore(MOST_GRADER_RUNS)
     errors.install(app)
     monitoring.install(app, monitoring.Monitoring())
@@ -116,12 +118,12 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     """Start what has a life of its own before the first request, stop it after the last."""
     state = app.state
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "request"))
-    state.sessions = Sessions(state.store, state.registry, state.settings.data_dir)
+    state.sessions = Sessions(state.store, state.registry, state.settings.data_dir, state.nursery)
     await state.sessions.start()
     state.monitoring.watch(state.sessions.status)
     state.readiness.watch(state.sessions.fallen)
     settings = state.settings
-    workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url, settings.to_workers())
+    workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url, settings.to_workers(), state.nursery)
     if state.mirror is not None:
         await state.mirror.start()
         state.monitoring.watch_artefacts(lambda: state.mirror.waiting)
@@ -139,4 +141,5 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.gather(scheduler.stop(), state.sessions.stop(), state.errands.stop())
         if state.mirror is not None:
             await state.mirror.stop()
-        app.state.store.close()
+        state.nursery.close()
+        state.store.close()

@@ -7,16 +7,18 @@ import asyncio
 import json
 import os
 import signal
-import sys
+import subprocess
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from secrets import token_bytes
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from tunesmith.core.errors import NotFound
+from tunesmith.services.nursery import Nursery, Program, Started
 
 LONGEST_S = 600.0
 KEPT = 50
@@ -42,8 +44,8 @@ class Errand:
 class Errands:
     """All errands of a server."""
 
-    def __init__(self, longest_s: float = LONGEST_S) -> None:
-        self._longest_s = longest_s
+    def __init__(self, nursery: Nursery | None = None, longest_s: float = LONGEST_S) -> None:
+        self._nursery, self._longest_s = nursery or Nursery(), longest_s
         self._found: OrderedDict[str, Errand] = OrderedDict()
         self._turn = asyncio.Semaphore(1)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -98,27 +100,32 @@ class Errands:
     async def _run(self, errand: Errand, given: bytes) -> None:
         async with self._turn:
             errand.state = "running"
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tunesmith.services.errand_main", errand.what),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
-            try:
-                out, said = await asyncio.wait_for(process.communicate(given), self._longest_s)
-            except TimeoutError:
-                errand.state, errand.problem = "failed", f"took longer than {self._longest_s:.0f} s and was stopped"
-                return
-            finally:
-                # Graders are processes of their own, in the same group.
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-        _settle(errand, out, said, process.returncode)
+            with TemporaryFile() as out, TemporaryFile() as said:
+                program = Program("tunesmith.services.errand_main", (errand.what,), given, out.fileno(), said.fileno())
+                process = self._nursery.start(program)
+                try:
+                    code = await asyncio.to_thread(process.wait, self._longest_s)
+                except subprocess.TimeoutExpired:
+                    errand.state, errand.problem = "failed", f"took longer than {self._longest_s:.0f} s and was stopped"
+                    return
+                finally:
+                    _end(process)
+                _settle(errand, _all_of(out), _all_of(said), code)
 
 
-def _settle(errand: Errand, out: bytes, said: bytes, code: int | None) -> None:
+def _end(process: Started) -> None:
+    """Graders are processes of their own, in the same group."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _all_of(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
+
+
+def _settle(errand: Errand, out: bytes, said: bytes, code: int) -> None:
     try:
         answer = json.loads(out)
     except ValueError:

@@ -9,13 +9,13 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
 from tunesmith.services.jobs.folders import Folders
+from tunesmith.services.nursery import Nursery, Program, Started
 from tunesmith.services.outside import Server
 
 LOCK = "worker.lock"
@@ -29,10 +29,17 @@ EXIT_S = 10.0
 class Workers:
     """The workers of one data directory."""
 
-    def __init__(self, folders: Folders, data_dir: Path, database_url: str, server: Server | None = None) -> None:
+    def __init__(
+        self,
+        folders: Folders,
+        data_dir: Path,
+        database_url: str,
+        server: Server | None = None,
+        nursery: Nursery | None = None,
+    ) -> None:
         self._folders, self._data_dir, self._database_url = folders, data_dir, database_url
-        self._server = server or Server()
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._server, self._nursery = server or Server(), nursery or Nursery()
+        self._children: dict[str, Started] = {}
 
     def start(self, job_id: str, fence: int) -> None:
         """Start a process for a claim, in a group of its own, so that it outlives a server that is killed.
@@ -47,21 +54,17 @@ class Workers:
         with (folder / LOCK).open("a+") as lock, (folder / LOG).open("ab") as said:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lock.truncate(0)
-            command = [sys.executable, "-m", "tunesmith.services.jobs.worker_main"]
-            child = subprocess.Popen(
-                [*command, job_id, str(fence), str(self._data_dir), str(lock.fileno())],
-                stdin=subprocess.PIPE,
-                stdout=said,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=[lock.fileno()],
+            self._children[job_id] = self._nursery.start(
+                Program(
+                    "tunesmith.services.jobs.worker_main",
+                    (job_id, str(fence), str(self._data_dir)),
+                    # The database's URL may hold a password.
+                    given=f"{self._database_url}\n{self._server.as_line()}\n".encode(),
+                    out=said.fileno(),
+                    err=said.fileno(),
+                    keeps=(lock.fileno(),),
+                )
             )
-        assert child.stdin is not None, "it is a pipe"
-        # Not among the arguments or the environment, which other processes can read: it may hold a password.
-        with suppress(BrokenPipeError):
-            child.stdin.write(f"{self._database_url}\n{self._server.as_line()}\n".encode())
-            child.stdin.close()
-        self._children[job_id] = child
 
     def lives(self, job_id: str) -> bool:
         return self.pid(job_id) is not None
@@ -116,7 +119,7 @@ def take_over(lock: int) -> None:
     os.write(lock, f"{os.getpid()}\n".encode())
 
 
-def _wait(child: subprocess.Popen[bytes]) -> None:
+def _wait(child: Started) -> None:
     """Until a process that has nothing left to do has ended; one that does not is killed."""
     try:
         child.wait(EXIT_S)

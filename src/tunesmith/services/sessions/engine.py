@@ -1,14 +1,18 @@
 """The server's end of one engine process: starts it when it is first needed and carries calls to it."""
 
 import asyncio
+import os
+import signal
 import socket
-import sys
+import subprocess
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from tunesmith.core.types import NewToken, OnToken
+from tunesmith.services.nursery import Nursery, Program, Started
 from tunesmith.services.sessions.results import Failed, Result
 from tunesmith.services.sessions.turns import Turns
 from tunesmith.services.sessions.wire import receive, send
@@ -19,14 +23,14 @@ STOP_SECONDS = 10.0
 class Engine:
     """One base model in a process of its own. When the process dies, running calls fail and the next starts another."""
 
-    def __init__(self, base_model: str, folder: Path) -> None:
-        self.base_model, self.folder = base_model, folder
+    def __init__(self, base_model: str, folder: Path, nursery: Nursery) -> None:
+        self.base_model, self.folder, self._nursery = base_model, folder, nursery
         self.turns = Turns()
         self.losses = 0
         """How often the process died by itself; policies it held are gone."""
         self.fallen = False
         """Whether it died by itself and no other was started yet."""
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Started | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._rising: asyncio.Task[Failed | None] | None = None
@@ -95,11 +99,7 @@ class Engine:
         if self._reading is not None:
             self._reading.cancel()
         writer.close()
-        try:
-            await asyncio.wait_for(process.wait(), STOP_SECONDS)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        await _ended(process)
 
     async def _present(self) -> Failed | None:
         """Return when the process is there, or why it can't be."""
@@ -108,22 +108,20 @@ class Engine:
 
     async def _start(self) -> Failed | None:
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "tunesmith.services.sessions.engine_main", str(theirs.fileno())]
-        self._process = await asyncio.create_subprocess_exec(
-            *command, str(self.folder), pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL
-        )
-        theirs.close()
+        program = Program("tunesmith.services.sessions.engine_main", (str(self.folder),), keeps=(theirs.fileno(),))
+        with theirs:
+            self._process = self._nursery.start(program)
         reader, writer = await asyncio.open_connection(sock=ours)
         ready = await receive(reader)
         if ready is None or ready[1] is not None:
             writer.close()
-            await self._process.wait()
+            await _ended(self._process)
             return self._lost() if ready is None else ready[1]
         self._writer, self.fallen = writer, False
-        self._reading = asyncio.create_task(self._read(reader, writer))
+        self._reading = asyncio.create_task(self._read(reader, writer, self._process))
         return None
 
-    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, process: Started) -> None:
         while (message := await receive(reader)) is not None:
             number, result = message
             if number is None:
@@ -136,6 +134,7 @@ class Engine:
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_result(self._lost())
+        await _ended(process)
 
     def _tell(self, news: list[tuple[Any, ...]]) -> None:
         for number, *values in news:
@@ -145,3 +144,13 @@ class Engine:
     def _lost(self) -> Failed:
         problem = f"the engine process of {self.base_model} ended while it worked (out of memory?)"
         return Failed(f"{problem}; models it held are gone. Create them again from their last checkpoint", "server")
+
+
+async def _ended(process: Started) -> None:
+    """Until a process whose socket is closed has ended; one that does not is killed."""
+    try:
+        await asyncio.to_thread(process.wait, STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        await asyncio.to_thread(process.wait)

@@ -1,6 +1,6 @@
 """The engine process: reads calls from a socket, lets the workbench carry them out, writes back what they came to.
 
-Run as ``python -m tunesmith.services.sessions.engine_main FD FOLDER`` by ``engine.Engine``, which is at the other end.
+Run as ``python -m tunesmith.services.sessions.engine_main FOLDER FD`` by ``engine.Engine``, which is at the other end.
 """
 
 import asyncio
@@ -108,7 +108,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s engine %(levelname)s %(message)s")
-    asyncio.run(serve(socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2])))
+    asyncio.run(serve(socket.socket(fileno=int(sys.argv[2])), Path(sys.argv[1])))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.models.config import read_config
+from tunesmith.services.nursery import Nursery
 from tunesmith.services.registry import Registry
 from tunesmith.services.sessions.engine import Engine
 
@@ -24,8 +25,8 @@ class BaseModel:
 class Engines:
     """Engines by base model; a process starts with the first call."""
 
-    def __init__(self, registry: Registry) -> None:
-        self.registry = registry
+    def __init__(self, registry: Registry, nursery: Nursery | None = None) -> None:
+        self.registry, self._nursery = registry, nursery or Nursery()
         self._engines: dict[Path, Engine] = {}
         self._models: dict[str, BaseModel] = {}
         self._adopted: dict[str, BaseModel] = {}
@@ -37,7 +38,7 @@ class Engines:
         """
         folder = self.model(base_model).folder
         if folder not in self._engines:
-            self._engines[folder] = Engine(base_model, folder)
+            self._engines[folder] = Engine(base_model, folder, self._nursery)
         return self._engines[folder]
 
     def model(self, base_model: str) -> BaseModel:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tunesmith.services.nursery import Nursery
 from tunesmith.services.registry import Registry
 from tunesmith.services.sessions.clients import Clients
 from tunesmith.services.sessions.engines import Engines
@@ -30,10 +31,10 @@ DRAIN_SECONDS = 60.0
 class Sessions:
     """Built once per server. ``stop`` keeps everything that a client may come back for."""
 
-    def __init__(self, store: Store, registry: Registry, data_dir: Path) -> None:
+    def __init__(self, store: Store, registry: Registry, data_dir: Path, nursery: Nursery | None = None) -> None:
         folder = self.folder = data_dir / "training"
         self.store = store
-        self.clients, self.engines, self.futures = Clients(store), Engines(registry), Futures()
+        self.clients, self.engines, self.futures = Clients(store), Engines(registry, nursery), Futures()
         self.vault = Vault(store, folder / "checkpoints")
         self.models = Models(store, self.clients, self.engines, self.futures, self.vault, folder)
         self.samplers = Samplers(store, self.clients, self.engines, self.futures, self.models, self.vault, folder)
