@@ -17,6 +17,9 @@ def main() -> int | str:
             time.sleep(600)
         case "parent":
             print(os.getppid())
+        case "note":
+            with open(sys.argv[2], "a") as notes:
+                notes.write("started\n")
         case "code":
             return int(sys.argv[2])
         case "words":

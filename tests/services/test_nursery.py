@@ -22,15 +22,14 @@ WAIT_S = 30.0
 
 @pytest.fixture(scope="module")
 def warm() -> Iterator[Nursery]:
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(TESTS)
-    made = Nursery()
-    assert made.ready(120)
-    yield made
-    made.close()
-    del os.environ["PYTHONPATH"]
-    if before is not None:
-        os.environ["PYTHONPATH"] = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS))
+        # Where it is set, what is printed need not be flushed at the end.
+        patch.delenv("PYTHONUNBUFFERED", raising=False)
+        made = Nursery()
+        assert made.ready(120)
+        yield made
+        made.close()
 
 
 @pytest.fixture
@@ -204,6 +203,16 @@ def test_one_that_cannot_begin_is_told_and_missed_by_nobody(
     assert not own.ready(WAIT_S)
     assert "ended" in caplog.text
     assert run(own, "code", "5")[0] == 5
+
+
+def test_one_that_dies_while_it_forks_starts_nothing_twice(
+    own: Begun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Nursery, "_begin", lambda _: module.begin("services.nursery_that_dies"))
+    assert own.ready(120)
+    assert run(own, "note", str(tmp_path / "notes"))[0] == 0
+    time.sleep(0.5)
+    assert (tmp_path / "notes").read_text() == "started\n"
 
 
 def gone(pid: int) -> None:

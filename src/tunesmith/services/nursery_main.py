@@ -74,24 +74,44 @@ def _serve(line: socket.socket) -> Callable[[], Any] | None:
         request, files, _, _ = socket.recv_fds(line, MOST_BYTES, MOST_FILES)
         if not request:
             return None
-        begun, begins = os.pipe()
+        gate, childs_gate = socket.socketpair()
         pid = os.fork()
         if pid == 0:
-            os.setsid()
             signal.set_wakeup_fd(-1)
             line.close()
-            for file in (begun, begins, woken, waking, files[0], *tell.values()):
+            gate.close()
+            for file in (woken, waking, files[0], *tell.values()):
                 os.close(file)
+            _pass(childs_gate)
             return _become(json.loads(request), files[1:])
         tell[pid] = files[0]
-        for file in (begins, *files[1:]):
+        for file in files[1:]:
             os.close(file)
+        childs_gate.close()
+        _answer(line, gate, pid)
+
+
+def _pass(gate: socket.socket) -> None:
+    """In a child: say that it has its session, and wait until the server knows of it. Where the nursery dies before,
+    the server starts the program anew, and there must not be two.
+    """
+    with gate:
+        os.setsid()
+        gate.send(b"x")
+        if not gate.recv(1):
+            os._exit(1)
+
+
+def _answer(line: socket.socket, gate: socket.socket, pid: int) -> None:
+    with gate:
         # Who gets the answer may kill it with its group at once, which has to be its own by then.
-        os.read(begun, 1)
-        os.close(begun)
+        gate.recv(1)
         handle = os.pidfd_open(pid)
         socket.send_fds(line, [str(pid).encode()], [handle])
         os.close(handle)
+        # It may have been killed.
+        with suppress(BrokenPipeError):
+            gate.send(b"x")
 
 
 def _tell_ends(tell: dict[int, int]) -> None:
@@ -136,8 +156,9 @@ def _leave_as(be: Callable[[], Any]) -> NoReturn:
         # As multiprocessing ends its children: threads, what asked for the end, what is printed.
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+            if stream is not None:
+                stream.flush()
     finally:
         os._exit(status)
 
