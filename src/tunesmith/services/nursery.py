@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Protocol
 
 log = logging.getLogger(__name__)
-SUPPORTED = hasattr(os, "pidfd_open") and hasattr(socket, "SOCK_SEQPACKET")
 UNTOLD = 1
 """Exit code of a process of whose end nobody told, because the nursery ended before it."""
 
@@ -118,7 +117,7 @@ class Nursery:
 
     def _warm(self, wait_s: float = 0.0) -> socket.socket | None:
         """The line to a nursery that is ready; begins one where there is none."""
-        if self._line is None and SUPPORTED:
+        if self._line is None and _supported():
             self._line = self._begin()
         if self._line is None:
             return None
@@ -181,6 +180,15 @@ class _Forked:
                     # The nursery sees the end at the same moment, and tells at once or has ended itself.
                     self._code = int(os.read(self._told, 16) or UNTOLD)
         return self._code
+
+
+def _supported() -> bool:
+    """Whether the system has process handles: Linux has, but not in every sandbox that looks like it."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 def _close(*files: int) -> None:
