@@ -1,4 +1,4 @@
-"""A `tunesmith serve` for the benchmarks: a process group in a folder of its own, and how much memory it holds."""
+"""A `tunesmith serve` for the benchmarks: processes in a folder of its own, and how much memory it holds."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -28,23 +28,40 @@ class Served:
 
     base_url: str
     key: str
-    group: int
-    """Id of its process group."""
+    pid: int
     data_dir: Path
 
     def memory_mb(self) -> float:
-        """Memory of all its processes, what they share counted once."""
+        """Memory of the server, its nursery and its engines, what they share counted once; jobs are not counted."""
         return sum(_own_bytes(pid) for pid in self._members()) / MB
 
     def _members(self) -> Iterator[int]:
-        for entry in Path("/proc").iterdir():
+        children = _children()
+        waiting = [self.pid]
+        while waiting:
+            pid = waiting.pop()
+            yield pid
+            waiting += [child for child in children.get(pid, []) if not _works_on_a_job(child)]
+
+
+def _children() -> dict[int, list[int]]:
+    """Process ids by that of their parent."""
+    found: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        # It may have ended.
+        with suppress(FileNotFoundError, ProcessLookupError):
             if entry.name.isdigit():
-                pid = int(entry.name)
-                try:
-                    if os.getpgid(pid) == self.group:
-                        yield pid
-                except ProcessLookupError:
-                    continue
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                found.setdefault(parent, []).append(int(entry.name))
+    return found
+
+
+def _works_on_a_job(pid: int) -> bool:
+    """By its command from nothing, or by the name that the nursery gave it."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        here = Path(f"/proc/{pid}")
+        return "worker_main" in (here / "comm").read_text() + (here / "cmdline").read_text()
+    return False
 
 
 def _own_bytes(pid: int) -> int:
