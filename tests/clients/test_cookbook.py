@@ -28,7 +28,7 @@ MATH_RL = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def kitchen_server(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> RunningServer:
     """The server with models under the recipes' default names and their datasets on its hub."""
     python_of(CLIENT)
