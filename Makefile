@@ -43,8 +43,9 @@ bench: $(VENV)/bench.stamp     ## against TRL on this machine; writes bench/RESU
 bench-gpu: $(VENV)/bench.stamp ## the same on a CUDA device, where there is one
 	$(BIN)/python -m bench.gpu
 
-bench-serve: $(VENV)/dev.stamp clients ## `tunesmith serve` under the load of real clients; writes its part of bench/RESULTS.md
+bench-serve: $(VENV)/dev.stamp clients ## `tunesmith serve` under the load of real clients, and how fast processes start; their parts of bench/RESULTS.md
 	$(BIN)/python -m bench.serve
+	$(BIN)/python -m bench.starts
 
 soak: $(VENV)/dev.stamp        ## the server under everything at once, then the long tests of reliability; make soak MINUTES=1
 	missed=0; $(BIN)/python -m bench.soak --minutes $(or $(MINUTES),10) || missed=1; \
