@@ -10,15 +10,16 @@ from data.dataset_files import good, said
 SIZE_BYTES = 150 * 2**20
 BOUND_MB = 200
 PROGRAM = """
-import resource, sys
+import sys
 from pathlib import Path
 from tunesmith.core.errors import UserError
 from tunesmith.data import check_file, load_rows
+from tunesmith.services.memory import peak_bytes
 try:
     {call}
 except UserError as e:
     print(e)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak_bytes() >> 20)
 """
 
 
