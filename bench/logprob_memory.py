@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.race import ROOT, one_thread
-from bench.turns import peak_rss_bytes
+from tunesmith.services.memory import peak_bytes
 
 TOKENS, VOCAB, HIDDEN = 1024, 151_936, 256
 WAYS = ("ours", "log_softmax", "trl selective_log_softmax")
@@ -35,9 +35,9 @@ def extra_bytes(way: str) -> int:
     hidden = torch.randn(TOKENS, HIDDEN, requires_grad=True)
     weight, targets = torch.randn(VOCAB, HIDDEN), torch.randint(0, VOCAB, (TOKENS,))
     (torch.randn(64, HIDDEN) @ weight[:64].T).sum()  # the library's own buffers are not counted
-    before = peak_rss_bytes()
+    before = peak_bytes()
     logprobs(hidden, weight, targets).sum().backward()
-    return peak_rss_bytes() - before
+    return peak_bytes() - before
 
 
 def _way(way: str) -> Callable[..., Any]:

@@ -31,7 +31,7 @@ class Nothing(Nursery):
         return None
 
 
-def engine(nursery: Nursery) -> tuple[float, float]:
+def engine(nursery: Nursery) -> tuple[float, ...]:
     """Seconds until an engine has loaded the embedded model and says so, and its own memory in bytes."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -47,14 +47,14 @@ def engine(nursery: Nursery) -> tuple[float, float]:
     return took, own
 
 
-def errand(nursery: Nursery) -> tuple[float, float]:
-    """Seconds until the answer of an errand is there; it is gone before its memory could be asked for."""
+def errand(nursery: Nursery) -> tuple[float, ...]:
+    """Seconds until the answer of an errand is there."""
     began = time.perf_counter()
     with TemporaryFile() as out:
         program = Program("tunesmith.services.errand_main", ("plan",), REFUSED, out.fileno())
         if nursery.start(program).wait(READY_S):
             raise SystemExit("the errand failed; its words are above")
-    return time.perf_counter() - began, 0.0
+    return (time.perf_counter() - began,)
 
 
 def _private_bytes(pid: int) -> float:
@@ -62,10 +62,10 @@ def _private_bytes(pid: int) -> float:
     return sum(int(kb) * 1024 for kb in re.findall(r"^Private_\w+:\s+(\d+) kB", rollup, re.MULTILINE))
 
 
-def in_turns(start: Callable[[Nursery], tuple[float, float]], sides: list[Nursery], rounds: int) -> list[list[float]]:
+def in_turns(start: Callable[[Nursery], tuple[float, ...]], sides: list[Nursery], rounds: int) -> list[list[float]]:
     """The median of each number for each side."""
     laps = [[start(side) for side in sides] for _ in range(rounds)]
-    return [[median(lap[side][number] for lap in laps) for number in (0, 1)] for side in range(len(sides))]
+    return [[median(numbers) for numbers in zip(*side, strict=True)] for side in zip(*laps, strict=True)]
 
 
 def lines(rounds: int) -> list[Line]:
@@ -74,7 +74,7 @@ def lines(rounds: int) -> list[Line]:
         raise SystemExit("no nursery on this machine: it has no process handles")
     sides = [nursery, Nothing()]
     (engine_s, own), (cold_engine_s, cold_own) = in_turns(engine, sides, rounds)
-    (errand_s, _), (cold_errand_s, _) = in_turns(errand, sides, rounds)
+    (errand_s,), (cold_errand_s,) = in_turns(errand, sides, rounds)
     nursery.close()
     return [
         _seconds("An engine process until its model is there", engine_s, cold_engine_s),

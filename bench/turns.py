@@ -2,10 +2,10 @@
 
 import json
 import os
-import resource
 import sys
-from pathlib import Path
 from time import perf_counter, process_time
+
+from tunesmith.services.memory import peak_bytes
 
 
 class Clock:
@@ -28,7 +28,7 @@ class Turns:
 
     def ready(self) -> bool:
         """Everything is loaded; wait for the first turn. False: there is none."""
-        self._say({"ready": True, "loaded_bytes": peak_rss_bytes()})
+        self._say({"ready": True, "loaded_bytes": peak_bytes()})
         return self._wait()
 
     def finished(self, gap: float = 0.0, shared: dict[str, float] | None = None, share: float = 0.0) -> bool:
@@ -36,7 +36,7 @@ class Turns:
         took = self._clock.read()
         if shared is not None:
             took = {name: took[name] + share * value for name, value in shared.items()}
-        self._say({**took, "peak_bytes": peak_rss_bytes(), "gap": gap})
+        self._say({**took, "peak_bytes": peak_bytes(), "gap": gap})
         return self._wait()
 
     def _say(self, word: dict[str, float]) -> None:
@@ -46,13 +46,3 @@ class Turns:
         go = sys.stdin.readline().strip() == "go"
         self._clock = Clock()
         return go
-
-
-def peak_rss_bytes() -> int:
-    """Largest resident memory so far. ``ru_maxrss`` would begin with that of the process that started this one."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

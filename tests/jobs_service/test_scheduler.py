@@ -14,13 +14,14 @@ from tunesmith.services.jobs.moves import move
 from tunesmith.services.jobs.rows import JobRow
 from tunesmith.services.jobs.scheduler import ATTEMPTS, Scheduler
 from tunesmith.services.jobs.workers import STOPPED, Workers
+from tunesmith.services.nursery import Nursery
 
 
 class PaperWorkers(Workers):
     """Workers that exist on paper: they live until the test says how they ended."""
 
     def __init__(self, place: Workplace) -> None:
-        super().__init__(place.jobs.folders, place.data_dir, place.url)
+        super().__init__(place.jobs.folders, place.data_dir, place.url, Nursery())
         self.living: dict[str, int] = {}
         """Job id -> fence."""
         self.codes: dict[str, int] = {}

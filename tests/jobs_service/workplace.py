@@ -50,7 +50,7 @@ class Workplace:
 
     def restart(self, **given: Any) -> Scheduler:
         """A scheduler that knows nothing, as after a server was killed; workers of the one before live on."""
-        workers = Workers(self.jobs.folders, self.data_dir, self.url, nursery=warm_nursery())
+        workers = Workers(self.jobs.folders, self.data_dir, self.url, warm_nursery())
         self.scheduler, self.workers = Scheduler(self.jobs, workers, self.max_running, **given), workers
         self._earlier.append(workers)
         return self.scheduler

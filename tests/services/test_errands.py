@@ -41,7 +41,7 @@ def test_one_that_takes_too_long_is_stopped():
 
 def test_another_owner_has_it_not():
     async def ask() -> None:
-        errands = Errands()
+        errands = Errands(warm_nursery())
         name = errands.start("ann", "plan", {})
         with pytest.raises(NotFound, match="not known here"):
             errands.get("bob", name)

@@ -123,7 +123,7 @@ async def _services_running(app: FastAPI) -> AsyncIterator[None]:
     state.monitoring.watch(state.sessions.status)
     state.readiness.watch(state.sessions.fallen)
     settings = state.settings
-    workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url, settings.to_workers(), state.nursery)
+    workers = Workers(state.jobs.folders, settings.data_dir, settings.store_url, state.nursery, settings.to_workers())
     if state.mirror is not None:
         await state.mirror.start()
         state.monitoring.watch_artefacts(lambda: state.mirror.waiting)

@@ -44,8 +44,8 @@ class Errand:
 class Errands:
     """All errands of a server."""
 
-    def __init__(self, nursery: Nursery | None = None, longest_s: float = LONGEST_S) -> None:
-        self._nursery, self._longest_s = nursery or Nursery(), longest_s
+    def __init__(self, nursery: Nursery, longest_s: float = LONGEST_S) -> None:
+        self._nursery, self._longest_s = nursery, longest_s
         self._found: OrderedDict[str, Errand] = OrderedDict()
         self._turn = asyncio.Semaphore(1)
         self._tasks: dict[str, asyncio.Task[None]] = {}

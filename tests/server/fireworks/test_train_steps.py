@@ -23,7 +23,7 @@ ATTEMPTS = (json.dumps({"samples": SAMPLES}) + "\n").encode() * 4
 @pytest.fixture(autouse=True)
 def attempts(app, uploaded) -> None:
     """Sessions that no client begins: a trainer job asks them for its base model."""
-    app.state.sessions = Sessions(app.state.store, app.state.registry, app.state.settings.data_dir)
+    app.state.sessions = Sessions(app.state.store, app.state.registry, app.state.settings.data_dir, app.state.nursery)
     uploaded("attempts", ATTEMPTS)
 
 

@@ -34,11 +34,11 @@ class Workers:
         folders: Folders,
         data_dir: Path,
         database_url: str,
+        nursery: Nursery,
         server: Server | None = None,
-        nursery: Nursery | None = None,
     ) -> None:
         self._folders, self._data_dir, self._database_url = folders, data_dir, database_url
-        self._server, self._nursery = server or Server(), nursery or Nursery()
+        self._server, self._nursery = server or Server(), nursery
         self._children: dict[str, Started] = {}
 
     def start(self, job_id: str, fence: int) -> None:

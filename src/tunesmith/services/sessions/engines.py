@@ -25,8 +25,8 @@ class BaseModel:
 class Engines:
     """Engines by base model; a process starts with the first call."""
 
-    def __init__(self, registry: Registry, nursery: Nursery | None = None) -> None:
-        self.registry, self._nursery = registry, nursery or Nursery()
+    def __init__(self, registry: Registry, nursery: Nursery) -> None:
+        self.registry, self._nursery = registry, nursery
         self._engines: dict[Path, Engine] = {}
         self._models: dict[str, BaseModel] = {}
         self._adopted: dict[str, BaseModel] = {}

@@ -31,7 +31,7 @@ DRAIN_SECONDS = 60.0
 class Sessions:
     """Built once per server. ``stop`` keeps everything that a client may come back for."""
 
-    def __init__(self, store: Store, registry: Registry, data_dir: Path, nursery: Nursery | None = None) -> None:
+    def __init__(self, store: Store, registry: Registry, data_dir: Path, nursery: Nursery) -> None:
         folder = self.folder = data_dir / "training"
         self.store = store
         self.clients, self.engines, self.futures = Clients(store), Engines(registry, nursery), Futures()
